@@ -1,0 +1,269 @@
+package filelocker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/tus/tusd/v2/pkg/handler"
+	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
+)
+
+const (
+	// firstLook is the time to the first look after an event or a refused try; each further
+	// one takes twice as long, up to the poll interval. The event of a death can come before
+	// the kernel lock is free, and two acquirers that look at the same time refuse each other.
+	firstLook = time.Millisecond
+	// courtesy is how long a process whose hold ended for another one's sake lets that one
+	// try first.
+	courtesy = 2 * time.Millisecond
+)
+
+// acquirer is the one of this process who tries for an upload's lock on disk.
+type acquirer struct {
+	upload *upload
+	dir    *directory
+	every  time.Duration // the longest time between two looks
+	logger *slog.Logger
+	seen   verdict // of the holder found last
+}
+
+// acquire tries until it has the lock, the context ends, or trying makes no sense.
+func (a *acquirer) acquire(ctx context.Context, unhurried bool) (h *hold, err error) {
+	if !unhurried {
+		h, err = a.try()
+	}
+	stop := a.upload.name + stopSuffix
+	if h == nil && err == nil {
+		req := &request{dir: a.dir, name: stop}
+		h, err = a.wait(ctx, req, unhurried)
+		req.withdraw() // before the new hold looks for the requests of others
+	}
+	if h != nil {
+		h.wanted = a.dir.wanted(stop)
+	}
+	return h, err
+}
+
+// wait tries again each time the disk may have changed.
+func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hold, error) {
+	a.dir.listener.listen(a.dir)
+	a.setWaiting(true)
+	defer a.setWaiting(false)
+
+	if unhurried {
+		if err := a.letOthersTry(ctx, req); err != nil {
+			return nil, err
+		}
+	}
+	pause := firstLook
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for logged := false; ; logged = true {
+		if err := req.post(); err != nil {
+			return nil, fmt.Errorf("ask for release: %w", err)
+		}
+		if h, err := a.try(); h != nil || err != nil {
+			return h, err
+		}
+		if !logged {
+			a.logger.Debug("waiting for a lock", a.attrs()...)
+		}
+		timer.Reset(pause)
+		select {
+		case <-a.upload.wake:
+			pause = firstLook
+		case <-timer.C:
+			pause = min(2*pause, a.every)
+		case <-ctx.Done():
+			return nil, handler.ErrLockTimeout
+		}
+	}
+}
+
+// letOthersTry waits for courtesy, with the own request on disk. What is reported meanwhile
+// includes the release that this process has just made itself.
+func (a *acquirer) letOthersTry(ctx context.Context, req *request) error {
+	if err := req.post(); err != nil {
+		return fmt.Errorf("ask for release: %w", err)
+	}
+	select {
+	case <-time.After(courtesy):
+		return nil
+	case <-ctx.Done():
+		return handler.ErrLockTimeout
+	}
+}
+
+func (a *acquirer) setWaiting(waiting bool) {
+	process.mu.Lock()
+	a.upload.waiting = waiting
+	process.mu.Unlock()
+	select {
+	case <-a.upload.wake:
+	default:
+	}
+}
+
+// try takes the lock if nobody holds it, or its holder is proven dead. A nil hold without an
+// error means that somebody has it.
+func (a *acquirer) try() (*hold, error) {
+	for range 20 {
+		m, err := a.tryOnce()
+		switch {
+		case err == nil:
+			return a.held(m), nil
+		case errors.Is(err, errBusy):
+			return nil, nil
+		case !errors.Is(err, errAgain):
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// errBusy says that somebody has the lock, as far as can be known.
+var errBusy = errors.New("locked")
+
+func (a *acquirer) tryOnce() (made, error) {
+	name := a.upload.name + lockSuffix
+	f, err := a.open(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return a.dir.publish(a.upload.name)
+	case errors.Is(err, fs.ErrPermission):
+		a.seen = verdict{liveness: unknown, why: "not allowed to open it"}
+		return made{}, errBusy
+	case err != nil && notAFile(err):
+		return made{}, fmt.Errorf("%w: not a lock file", err)
+	case vanished(err):
+		return made{}, errAgain
+	case err != nil:
+		return made{}, err
+	}
+	defer f.close()
+	err = f.tryLock()
+	if errors.Is(err, filelock.ErrBusy) {
+		return made{}, a.busy(f)
+	}
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return made{}, fmt.Errorf("lock %s: %w", a.dir.pathOf(name), err)
+	}
+	if err != nil {
+		a.dir.beats.Store(true)
+	}
+	defer f.unlock()
+	return a.probe(f, err == nil)
+}
+
+// open opens a lock file to look at it. Reading is enough for a kernel lock on a local file
+// system; NFS turns an exclusive one into a write lock (flock(2)).
+func (a *acquirer) open(name string) (file, error) {
+	if a.dir.remote {
+		if f, err := a.dir.open(name, os.O_RDWR); !errors.Is(err, fs.ErrPermission) {
+			return f, err
+		}
+	}
+	return a.dir.open(name, os.O_RDONLY)
+}
+
+// busy notes who has the kernel lock on f, once for each wait.
+func (a *acquirer) busy(f file) error {
+	if a.seen.liveness != alive {
+		a.seen = verdict{liveness: alive, why: "its kernel lock is held"}
+		if b, err := a.dir.content(f); err == nil {
+			a.seen.holder, _ = parseStamp(b)
+		}
+	}
+	return errBusy
+}
+
+// probe judges the holder of the open file f and takes over from a dead one.
+func (a *acquirer) probe(f file, locked bool) (made, error) {
+	name := a.upload.name + lockSuffix
+	info, err := f.stat()
+	if err != nil {
+		return made{}, fmt.Errorf("stat %s: %w", a.dir.pathOf(name), err)
+	}
+	if !info.regular {
+		return made{}, fmt.Errorf("%s: not a lock file", a.dir.pathOf(name))
+	}
+	content, err := a.dir.content(f)
+	if err != nil {
+		return made{}, fmt.Errorf("read %s: %w", a.dir.pathOf(name), err)
+	}
+	v := judge(content, info.modified, locked, a.dir.remote)
+	own, err := a.dir.isOwn(name, f, info, v.holder.Token)
+	if err != nil {
+		return made{}, err
+	}
+	if !own { // released since it was opened
+		return made{}, errAgain
+	}
+	if v, err = a.confirmDeath(v, info); err != nil {
+		return made{}, err
+	}
+	a.seen = v
+	if v.liveness != dead {
+		return made{}, errBusy
+	}
+	m, err := a.dir.takeOver(a.upload.name, f, info, v.holder.Token)
+	if err == nil {
+		a.logger.Info("lock taken over from a dead holder", a.attrs()...)
+	}
+	return m, err
+}
+
+// confirmDeath refuses what would be a takeover of an upload's data, or of a file that was
+// touched too recently.
+func (a *acquirer) confirmDeath(v verdict, info fileInfo) (verdict, error) {
+	if v.liveness != dead {
+		return v, nil
+	}
+	if a.dir.isUpload(a.upload.name + lockSuffix) {
+		return verdict{liveness: unknown, why: "it is the data of an upload"}, nil
+	}
+	if v.silent == 0 {
+		return v, nil
+	}
+	now, err := a.dir.now()
+	if err != nil {
+		return v, fmt.Errorf("learn the file system's time: %w", err)
+	}
+	if now.Sub(info.modified) < v.silent {
+		v.liveness = unknown
+		v.why = fmt.Sprintf("last touched %v ago, which proves nothing before %v", now.Sub(info.modified).Round(time.Millisecond), v.silent)
+	}
+	return v, nil
+}
+
+func (a *acquirer) held(m made) *hold {
+	return &hold{
+		dir:    a.dir,
+		upload: a.upload,
+		name:   a.upload.name + lockSuffix,
+		token:  m.stamp.Token,
+		keeps:  m.stamp.Keeps,
+		start:  time.Now(),
+		beaten: time.Now(),
+		logger: a.logger,
+		f:      m.f,
+		info:   m.info,
+	}
+}
+
+// attrs describes the holder found last.
+func (a *acquirer) attrs() []any {
+	attrs := []any{"file", a.dir.pathOf(a.upload.name + lockSuffix), "holder", a.seen.liveness.String(), "why", a.seen.why}
+	if s := a.seen.holder; s.PID != 0 {
+		attrs = append(attrs, "pid", s.PID)
+		if !s.bare() {
+			attrs = append(attrs, "host", s.Host, "since", s.Since)
+		}
+	}
+	return attrs
+}

@@ -1,0 +1,154 @@
+//go:build !unix
+
+package filelocker
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
+)
+
+// dirID names a directory by its path: the ID behind it is not to be had from os.
+type dirID string
+
+// handle is an open directory; all files are reached through its root.
+type handle struct {
+	root *os.Root
+	file *os.File
+	id   dirID
+}
+
+func openDir(path, folder string) (handle, error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return handle{}, err
+	}
+	if folder != "" {
+		sub, err := root.OpenRoot(folder)
+		root.Close()
+		if err != nil {
+			return handle{}, &folderError{err}
+		}
+		root = sub
+	}
+	h := handle{root: root}
+	if h.file, err = root.Open("."); err == nil {
+		h.id, err = statDir(filepath.Join(path, folder))
+	}
+	if err != nil {
+		root.Close()
+		return handle{}, err
+	}
+	return h, nil
+}
+
+func statDir(path string) (dirID, error) {
+	if _, err := os.Stat(path); err != nil {
+		return "", err
+	}
+	abs, err := filepath.Abs(path)
+	return dirID(abs), err
+}
+
+func (h handle) close() error {
+	err := h.file.Close()
+	if cerr := h.root.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// file is an open lock, stop or temporary file.
+type file struct{ f *os.File }
+
+func (h handle) open(name string, flag int) (file, error) {
+	if info, err := h.root.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		return file{}, &fs.PathError{Op: "open", Path: filepath.Join(h.root.Name(), name), Err: errNotAFile}
+	}
+	f, err := h.root.OpenFile(name, flag, filePerm)
+	return file{f}, err
+}
+
+func (h handle) remove(name string) error     { return h.root.Remove(name) }
+func (h handle) rename(from, to string) error { return h.root.Rename(from, to) }
+func (h handle) link(from, to string) error   { return h.root.Link(from, to) }
+
+func (h handle) renameNew(string, string) error { return errors.ErrUnsupported }
+
+func (h handle) stat(name string) (fileInfo, error) {
+	info, err := h.root.Lstat(name)
+	return infoOf(info), err
+}
+
+// fileInfo is what a decision needs to know of a file.
+type fileInfo struct {
+	info     fs.FileInfo
+	regular  bool
+	size     int64
+	modified time.Time
+}
+
+func infoOf(info fs.FileInfo) fileInfo {
+	if info == nil {
+		return fileInfo{}
+	}
+	return fileInfo{info, info.Mode().IsRegular(), info.Size(), info.ModTime()}
+}
+
+func sameFile(a, b fileInfo) bool { return os.SameFile(a.info, b.info) }
+
+func (f file) stat() (fileInfo, error) {
+	info, err := f.f.Stat()
+	return infoOf(info), err
+}
+
+func (f file) write(b []byte) error {
+	_, err := f.f.WriteAt(b, 0)
+	return err
+}
+
+func (f file) read(b []byte) (int, error) {
+	n, err := f.f.ReadAt(b, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
+}
+
+func (f file) touch() error {
+	now := time.Now()
+	return os.Chtimes(f.f.Name(), now, now)
+}
+
+func (f file) tryLock() error  { return f.control(filelock.TryLock) }
+func (f file) tryRLock() error { return f.control(filelock.TryRLock) }
+func (f file) unlock() error   { return f.control(filelock.Unlock) }
+func (f file) close() error    { return f.f.Close() }
+
+func (f file) control(op func(uintptr) error) error {
+	conn, err := f.f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var operr error
+	if err := conn.Control(func(fd uintptr) { operr = op(fd) }); err != nil {
+		return err
+	}
+	return operr
+}
+
+var errNotAFile = errors.New("not a regular file")
+
+func notAFile(err error) bool { return errors.Is(err, errNotAFile) }
+
+// unsupported: whatever keeps a link from being made, creating the file anew will show
+// whether it was the link that was not possible.
+func unsupported(err error) bool { return !errors.Is(err, fs.ErrExist) }
+
+func vanished(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+func notADir(error) bool      { return false }

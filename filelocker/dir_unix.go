@@ -1,0 +1,193 @@
+//go:build unix
+
+package filelocker
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
+)
+
+// dirID names a directory within this kernel, whatever path led to it.
+type dirID struct{ dev, ino uint64 }
+
+// handle is an open directory. Files are named relative to its descriptor, so that no
+// symlink or rename on the way to it matters after it was opened. Files are bare
+// descriptors: os.File offers each one to the poller, which costs a system call and is
+// always refused for regular files.
+type handle struct {
+	file *os.File
+	fd   int
+	id   dirID
+}
+
+// openDir opens folder below path through an os.Root, which nothing leaves.
+func openDir(path, folder string) (handle, error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return handle{}, err
+	}
+	defer root.Close()
+	if folder == "" {
+		folder = "."
+	}
+	f, err := root.OpenFile(folder, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return handle{}, &folderError{err}
+	}
+	h := handle{file: f}
+	conn, err := f.SyscallConn()
+	if err == nil {
+		err = conn.Control(func(fd uintptr) { h.fd = int(fd) })
+	}
+	var st unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(h.fd, &st)
+	}
+	if err != nil {
+		f.Close()
+		return handle{}, &fs.PathError{Op: "stat", Path: filepath.Join(path, folder), Err: err}
+	}
+	h.id = dirID{uint64(st.Dev), st.Ino}
+	return h, nil
+}
+
+// statDir says which directory is at path now.
+func statDir(path string) (dirID, error) {
+	var st unix.Stat_t
+	err := retry(func() error { return unix.Stat(path, &st) })
+	return dirID{uint64(st.Dev), st.Ino}, err
+}
+
+func (h handle) close() error { return h.file.Close() }
+
+// file is an open lock, stop or temporary file.
+type file struct{ fd int }
+
+func (h handle) open(name string, flag int) (file, error) {
+	var fd int
+	err := retry(func() (err error) {
+		// A FIFO at the name must not block, a symlink must not lead away.
+		fd, err = unix.Openat(h.fd, name, flag|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, filePerm)
+		return err
+	})
+	return file{fd}, wrap("open", h, name, err)
+}
+
+func (h handle) remove(name string) error {
+	return wrap("remove", h, name, retry(func() error { return unix.Unlinkat(h.fd, name, 0) }))
+}
+
+// rename replaces what is at the new name.
+func (h handle) rename(from, to string) error {
+	return wrap("rename", h, to, retry(func() error { return unix.Renameat(h.fd, from, h.fd, to) }))
+}
+
+// renameNew fails with fs.ErrExist when the new name exists.
+func (h handle) renameNew(from, to string) error {
+	return wrap("rename", h, to, retry(func() error { return renameNew(h.fd, from, to) }))
+}
+
+func (h handle) link(from, to string) error {
+	return wrap("link", h, to, retry(func() error { return unix.Linkat(h.fd, from, h.fd, to, 0) }))
+}
+
+func (h handle) stat(name string) (fileInfo, error) {
+	var st unix.Stat_t
+	err := retry(func() error { return unix.Fstatat(h.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	return infoOf(&st), wrap("stat", h, name, err)
+}
+
+// fileInfo is what a decision needs to know of a file.
+type fileInfo struct {
+	id       dirID
+	regular  bool
+	size     int64
+	modified time.Time
+}
+
+func infoOf(st *unix.Stat_t) fileInfo {
+	return fileInfo{
+		id:       dirID{uint64(st.Dev), st.Ino},
+		regular:  st.Mode&unix.S_IFMT == unix.S_IFREG,
+		size:     st.Size,
+		modified: time.Unix(st.Mtim.Unix()),
+	}
+}
+
+func sameFile(a, b fileInfo) bool { return a.id == b.id }
+
+func (f file) stat() (fileInfo, error) {
+	var st unix.Stat_t
+	err := retry(func() error { return unix.Fstat(f.fd, &st) })
+	return infoOf(&st), err
+}
+
+func (f file) write(b []byte) error {
+	n, err := unix.Pwrite(f.fd, b, 0)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	return err
+}
+
+// read reads the beginning of the file, at most len(b) bytes.
+func (f file) read(b []byte) (int, error) {
+	var n int
+	err := retry(func() (err error) { n, err = unix.Pread(f.fd, b, 0); return err })
+	return max(n, 0), err
+}
+
+// touch sets the modification time to the file system's now. A nil time is the one form
+// that asks a file server for its own clock (utimensat(2)).
+func (f file) touch() error { return touch(f.fd) }
+
+func (f file) tryLock() error  { return filelock.TryLock(uintptr(f.fd)) }
+func (f file) tryRLock() error { return filelock.TryRLock(uintptr(f.fd)) }
+func (f file) unlock() error   { return filelock.Unlock(uintptr(f.fd)) }
+func (f file) close() error    { return unix.Close(f.fd) }
+
+func retry(f func() error) error {
+	for {
+		if err := f(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+func wrap(op string, h handle, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: filepath.Join(h.file.Name(), name), Err: err}
+}
+
+// Errors of the system calls that more than one system answers differently.
+
+// notAFile: a symlink (ELOOP; FreeBSD says EMLINK), a directory, a socket.
+func notAFile(err error) bool {
+	return errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENXIO)
+}
+
+// unsupported: the file system does not know the operation. rclone's answer to a link is EIO.
+func unsupported(err error) bool {
+	for _, errno := range []error{unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP, unix.ENOTSUP, unix.EPERM, unix.EIO, unix.EMLINK} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return errors.Is(err, errors.ErrUnsupported)
+}
+
+func vanished(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESTALE)
+}
+
+func notADir(err error) bool { return errors.Is(err, unix.ENOTDIR) }

@@ -1,0 +1,35 @@
+package filelocker
+
+import "time"
+
+// What the tests in package filelocker_test need of the inside.
+
+// RoundTrip parses b as a stamp and writes it again.
+func RoundTrip(b []byte) ([]byte, error) {
+	s, err := parseStamp(b)
+	if err != nil {
+		return nil, err
+	}
+	return s.marshal()
+}
+
+// NewStamp is the stamp that this process would write now.
+func NewStamp() ([]byte, error) { return newStamp(exclusive, kernelLock).marshal() }
+
+// Judge is the verdict on a lock file, as a word and a reason.
+func Judge(content []byte, modified time.Time, locked, remote bool) (liveness, why string, silent time.Duration) {
+	v := judge(content, modified, locked, remote)
+	return v.liveness.String(), v.why, v.silent
+}
+
+// PlaceOf is where an upload's lock files are.
+func PlaceOf(id string, flat bool) (folder, name string, err error) {
+	p, err := placeOf(id, flat)
+	return p.folder, p.name, err
+}
+
+// Polling is l with the kernel's reports turned off.
+func (l FileLocker) Polling() FileLocker {
+	l.poll = true
+	return l
+}

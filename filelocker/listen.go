@@ -1,0 +1,133 @@
+package filelocker
+
+import (
+	"bytes"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tusd-filelock/tusd-filelock/internal/dirwatch"
+)
+
+// listener hears what happens in one directory, for all holds and waiters of this process.
+// It has one goroutine, which looks at the disk on behalf of the holds; it starts with the
+// first long hold or the first wait and ends when the directory is closed.
+type listener struct {
+	interval time.Duration
+	logger   *slog.Logger
+
+	mu    sync.Mutex // makes watch once
+	watch *dirwatch.Watch
+
+	// Guarded by the registry's mu.
+	looks []*hold
+	wake  chan struct{}
+	done  chan struct{} // nil until the goroutine runs
+}
+
+// listen returns when changes in d are reported, so that what is found on disk after it
+// cannot change unnoticed.
+func (l *listener) listen(d *directory) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.watch != nil {
+		return
+	}
+	interval := l.interval
+	if d.remote {
+		interval = min(interval, beatEvery)
+	}
+	l.watch = dirwatch.New(d.file, dirwatch.Options{
+		Interval: interval,
+		Poll:     d.poll || d.beats.Load(),
+		Logger:   l.logger,
+	}, d.notify)
+}
+
+// look has the goroutine look at h soon. The registry's mu is held.
+func (l *listener) look(d *directory, h *hold) {
+	l.looks = append(l.looks, h)
+	if l.done == nil {
+		l.wake, l.done = make(chan struct{}, 1), make(chan struct{})
+		go l.run(d)
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *listener) run(d *directory) {
+	defer close(l.done)
+	for range l.wake {
+		l.listen(d)
+		process.mu.Lock()
+		looks := l.looks
+		l.looks = nil
+		process.mu.Unlock()
+		for _, h := range looks {
+			h.look()
+		}
+	}
+}
+
+// close ends the goroutine and then the watch. The directory is out of the registry and has
+// no uploads, so nobody asks for a look any more, not even the watch.
+func (l *listener) close() {
+	process.mu.Lock()
+	done := l.done
+	process.mu.Unlock()
+	if done != nil {
+		close(l.wake)
+		<-done
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.watch != nil {
+		l.watch.Close()
+	}
+}
+
+// notify is told by the watch that name may have changed, or anything if it is nil. It wakes
+// who waits for that and answers whether anybody did.
+func (d *directory) notify(name []byte) (mattered bool) {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	if name == nil {
+		for _, u := range d.uploads {
+			u.wakeWaiter()
+			if u.hold != nil && u.hold.settled {
+				d.listener.look(d, u.hold)
+			}
+		}
+		return true
+	}
+	if base, ok := bytes.CutSuffix(name, []byte(stopSuffix)); ok {
+		u := d.uploads[string(base)]
+		if u == nil || u.hold == nil {
+			return false
+		}
+		d.listener.look(d, u.hold)
+		return true
+	}
+	if base, ok := bytes.CutSuffix(name, []byte(lockSuffix)); ok {
+		u := d.uploads[string(base)]
+		if u == nil {
+			return false
+		}
+		// A young hold has just made this event itself.
+		if u.hold != nil && u.hold.settled {
+			d.listener.look(d, u.hold)
+			return true
+		}
+		return u.wakeWaiter()
+	}
+	if bytes.HasPrefix(name, []byte(tempPrefix)) && d.linked() {
+		// The kernel reports the death of a holder under the first name of its file, which
+		// after a link is the temporary one, and that does not tell the upload.
+		for _, u := range d.uploads {
+			mattered = u.wakeWaiter() || mattered
+		}
+	}
+	return mattered
+}

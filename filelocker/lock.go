@@ -1,0 +1,236 @@
+// Package filelocker locks uploads for tusd with files, in place of tusd's own package of
+// that name: same API, same file names, same first line in the lock file.
+//
+//	locker := filelocker.New("./uploads")
+//	locker.UseIn(composer)
+//
+// # What is guaranteed
+//
+// Never two holders of one upload: not among goroutines, processes, PID namespaces or users
+// of one machine, whatever of them is killed, stopped or restarted. A lock is taken over
+// only from a holder that is proven dead, and that is known at once: the kernel frees a dead
+// process's lock. What cannot be judged keeps its lock.
+//
+// A holder that is asked to let go is told at once, in its own process and in others. In one
+// process a lock goes from hand to hand, first come, first served, without touching the
+// disk; a waiter in another process ends that chain.
+//
+// A clean Unlock leaves the directory as it was, a failed Lock undoes what it did, and what
+// a killed process left is removed by whoever locks the same upload next.
+//
+// A holder whose lock file is removed or replaced is told through its release callback, its
+// Unlock returns [ErrLockLost], and it never removes its successor's file.
+//
+// # What is not guaranteed
+//
+// The lock is advisory. It binds those who use this package or, as far as its own rules
+// allow, tusd's: that one removes a file that names a PID unknown to it, so it must not share
+// a directory across PID namespaces.
+//
+// The lock does not survive a directory being reached through two file systems that do not
+// share kernel locks, such as an overlayfs mount and its upper directory, or a bindfs mount
+// and its source.
+//
+// # File systems
+//
+// On local file systems the kernel lock (flock(2), LockFileEx) decides who is alive. On
+// network and user-space file systems a lock taken on the same machine is judged so too; one
+// of another machine is dead when its file has not been touched for 30 s by the file
+// server's clock, which its holder does every 10 s. A machine that is frozen for longer can
+// find its locks taken over, and is told when it wakes.
+//
+// # Differences between systems
+//
+// Changes are reported by the kernel on Linux. Elsewhere, on network and user-space file
+// systems, and when Linux has no inotify watch left, the two poll intervals apply.
+package filelocker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tus/tusd/v2/pkg/handler"
+)
+
+// Defaults of the poll intervals.
+const (
+	DefaultHolderPollInterval   = 1 * time.Second
+	DefaultAcquirerPollInterval = 3 * time.Second
+)
+
+var (
+	// ErrNotHeld is matched by the error of an Unlock without a hold: the lock was never
+	// taken, or was given back already.
+	ErrNotHeld = errors.New("lock is not held")
+
+	// ErrLockLost is matched by the error of an Unlock whose lock file was removed or
+	// replaced by someone during the hold.
+	ErrLockLost = errors.New("lock was lost: its file was removed or replaced")
+)
+
+// FileLocker is a [handler.Locker] that keeps its locks as files in a directory.
+//
+// It is a value without state of its own: any number of them, for any number of handlers,
+// can use one directory, in one process and in many. All methods can be called concurrently.
+// There is nothing to close: what runs in the background starts with the first holder or
+// waiter and ends with the last.
+type FileLocker struct {
+	// Path is the directory of the lock files, usually the one of the uploads. It is not
+	// created. Folders in an upload ID are folders below it, which filestore makes.
+	Path string
+
+	// HolderPollInterval is how often a holder looks for a release request where the kernel
+	// does not report one. Zero and less means [DefaultHolderPollInterval], 1 second. For
+	// several lockers over one directory in one process, the first one's applies.
+	HolderPollInterval time.Duration
+
+	// AcquirerPollInterval is the longest time after which a waiter tries again, also if
+	// nothing was reported. Zero and less means [DefaultAcquirerPollInterval], 3 seconds.
+	AcquirerPollInterval time.Duration
+
+	// Logger is told of waits (debug), takeovers (info), timeouts and lost locks (warning)
+	// and failures to unlock (error), which tusd does not report. Nil: silent.
+	Logger *slog.Logger
+
+	// FlatNames makes an ID with slashes one escaped file name instead of a path of folders,
+	// for stores that do not keep uploads as files in Path. All processes that share a
+	// directory must agree on it, and stock lockers know nothing of it.
+	FlatNames bool
+
+	poll bool // look on the ticker only; for tests
+}
+
+var _ handler.Locker = FileLocker{}
+
+// New returns a locker over the directory path, with default settings.
+func New(path string) FileLocker { return FileLocker{Path: path} }
+
+// UseIn makes the locker the one of composer.
+func (l FileLocker) UseIn(composer *handler.StoreComposer) { composer.UseLocker(l) }
+
+// NewLock returns the lock of the upload id, not locked yet. It touches no file.
+//
+// Its errors match [ErrInvalidID]: id is empty, absolute, longer than a file name can be,
+// or contains a NUL byte or a ".." element.
+func (l FileLocker) NewLock(id string) (handler.Lock, error) {
+	at, err := placeOf(id, l.FlatNames)
+	if err != nil {
+		return nil, err
+	}
+	if l.HolderPollInterval <= 0 {
+		l.HolderPollInterval = DefaultHolderPollInterval
+	}
+	if l.AcquirerPollInterval <= 0 {
+		l.AcquirerPollInterval = DefaultAcquirerPollInterval
+	}
+	if l.Logger == nil {
+		l.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &lock{FileLocker: l, place: at, id: id}, nil
+}
+
+// lock is a handler.Lock. It can be locked again after Unlock; a second Lock before that
+// waits like any other.
+type lock struct {
+	FileLocker
+	place
+	id string
+
+	// Guarded by the registry's mu.
+	held   *holder // nil: not held
+	upload *upload
+}
+
+// Lock returns when the lock is held. Whoever holds it is asked to let go, through the
+// release callback of its own Lock.
+//
+// requestRelease is called at most once per hold, in its own goroutine, when somebody else
+// wants the lock or when it was lost. It may call Unlock.
+//
+// Lock returns [handler.ErrLockTimeout] when ctx ends first, [handler.ErrNotFound] when the
+// ID names a folder that does not exist inside Path, and otherwise an error that names the
+// file and what went wrong with it; then nothing is held.
+func (l *lock) Lock(ctx context.Context, requestRelease func()) error {
+	if ctx.Err() != nil {
+		return handler.ErrLockTimeout
+	}
+	d, err := process.enter(dirKey{l.Path, l.folder, l.poll}, l.HolderPollInterval, l.Logger)
+	if err != nil {
+		return err
+	}
+	if err := l.lockIn(ctx, d, requestRelease); err != nil {
+		process.leave(d)
+		return err
+	}
+	return nil
+}
+
+// lockIn gets in line behind this process's own holders, then tries on disk.
+func (l *lock) lockIn(ctx context.Context, d *directory, requestRelease func()) error {
+	w := &holder{lock: l, release: requestRelease}
+	u, turn, err := d.enqueue(ctx, l.name, w)
+	if err != nil {
+		l.Logger.Warn("timed out waiting for a lock held in this process", "id", l.id, "file", d.pathOf(l.name+lockSuffix))
+		return err
+	}
+	if turn.hold != nil {
+		return nil
+	}
+	a := &acquirer{upload: u, dir: d, every: l.AcquirerPollInterval, logger: l.Logger.With("id", l.id)}
+	h, err := a.acquire(ctx, turn.unhurried)
+	if err != nil {
+		u.pass(false)
+		if errors.Is(err, handler.ErrLockTimeout) {
+			a.logger.Warn("timed out waiting for a lock", a.attrs()...)
+			return handler.ErrLockTimeout
+		}
+		return fmt.Errorf("filelocker: lock %q: %w", l.id, err)
+	}
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	u.own(w, h)
+	process.young = append(process.young, h)
+	process.schedule()
+	return nil
+}
+
+// Unlock gives the lock back, to the next in this process or to the disk.
+//
+// It returns an error that matches [ErrNotHeld] when this lock is not held, and one that
+// matches [ErrLockLost] when somebody took its file away. After any error but the first the
+// lock is not held any more. tusd ignores the error, so it is logged too.
+func (l *lock) Unlock() error {
+	process.mu.Lock()
+	if l.held == nil {
+		process.mu.Unlock()
+		return l.failed(fmt.Errorf("filelocker: unlock %q: %w", l.id, ErrNotHeld))
+	}
+	u := l.upload
+	h, d := u.hold, u.dir
+	l.held, l.upload = nil, nil
+	if u.handOver() {
+		process.mu.Unlock()
+		process.leave(d)
+		return nil
+	}
+	u.owner, u.hold = nil, nil
+	h.ended = true
+	wanted := h.wanted
+	process.mu.Unlock()
+
+	err := h.release()
+	u.pass(wanted)
+	process.leave(d)
+	if err != nil {
+		return l.failed(fmt.Errorf("filelocker: %w", err))
+	}
+	return nil
+}
+
+func (l *lock) failed(err error) error {
+	l.Logger.Error("unlock failed", "id", l.id, "cause", err)
+	return err
+}

@@ -1,0 +1,187 @@
+package filelocker
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// The stamp says who holds a lock. Line 1 is the decimal PID and nothing else: all that the
+// stock locker writes, and all that it reads (it removes a file with more words there).
+// Line 2 is one JSON object. The kernel lock decides who is alive; the stamp is for people,
+// for the stock locker, and for file systems without kernel locks.
+type stamp struct {
+	PID int `json:"-"`
+	stampInfo
+}
+
+type stampInfo struct {
+	Version int       `json:"v"`
+	Host    string    `json:"host"`
+	Boot    string    `json:"boot"`  // boot ID of the kernel; empty where there is none
+	PIDNS   uint64    `json:"pidns"` // PID namespace, 0 where there is none
+	Start   time.Time `json:"start"` // start of the process, zero if unknown
+	Mode    mode      `json:"mode"`
+	Since   time.Time `json:"since"` // when this process got the lock
+	Token   string    `json:"token"` // random, never used twice
+	Keeps   keeper    `json:"keeps"`
+}
+
+// mode is how the lock is held.
+type mode string
+
+const exclusive mode = "exclusive"
+
+// keeper is what keeps a lock: a kernel lock on its file, or the file's modification time
+// where other machines cannot see the kernel lock.
+type keeper string
+
+const (
+	kernelLock keeper = "kernel"
+	heartbeat  keeper = "heartbeat"
+)
+
+const (
+	stampVersion = 1
+	maxStamp     = 4096
+)
+
+// errNoStamp is the answer to content that no locker wrote.
+var errNoStamp = errors.New("not a lock file's content")
+
+// bare says that the stock locker wrote the stamp: a PID and nothing more.
+func (s stamp) bare() bool { return s.Version == 0 }
+
+func (s stamp) marshal() ([]byte, error) {
+	b := strconv.AppendInt(nil, int64(s.PID), 10)
+	b = append(b, '\n')
+	if s.bare() {
+		return b, nil
+	}
+	line, err := json.Marshal(s.stampInfo)
+	if err != nil {
+		return nil, fmt.Errorf("stamp: %w", err)
+	}
+	return append(append(b, line...), '\n'), nil
+}
+
+// parseStamp accepts what marshal writes, what the stock locker writes, and nothing else.
+// A stamp of a later version is accepted too, with the fields that are known.
+func parseStamp(b []byte) (stamp, error) {
+	first, rest, _ := bytes.Cut(b, []byte("\n"))
+	pid, err := strconv.ParseInt(string(first), 10, 32)
+	if err != nil || pid <= 0 || strconv.FormatInt(pid, 10) != string(first) {
+		return stamp{}, errNoStamp
+	}
+	s := stamp{PID: int(pid)}
+	if len(rest) == 0 {
+		return s, nil
+	}
+	second, more, _ := bytes.Cut(rest, []byte("\n"))
+	if json.Unmarshal(second, &s.stampInfo) != nil || len(more) > 0 ||
+		s.Version < stampVersion || s.Token == "" || s.Mode == "" || s.Keeps == "" {
+		return stamp{}, errNoStamp
+	}
+	return s, nil
+}
+
+// self is what all stamps of this process have in common. The PID is asked for each time: it
+// is cheap, and the rest is the same after a fork.
+var self = sync.OnceValue(func() stampInfo {
+	host, _ := os.Hostname()
+	start, _ := processStart(os.Getpid())
+	return stampInfo{Version: stampVersion, Host: host, Boot: bootID(), PIDNS: pidNamespace(), Start: start}
+})
+
+func newStamp(m mode, k keeper) stamp {
+	s := stamp{PID: os.Getpid(), stampInfo: self()}
+	var token [12]byte
+	_, _ = rand.Read(token[:]) // never fails (crypto/rand, since Go 1.24)
+	s.Mode, s.Keeps, s.Since, s.Token = m, k, time.Now().UTC(), hex.EncodeToString(token[:])
+	return s
+}
+
+// liveness of a holder. Unknown never frees a lock.
+type liveness int
+
+const (
+	unknown liveness = iota
+	alive
+	dead
+)
+
+func (l liveness) String() string { return [...]string{"unknown", "alive", "dead"}[l] }
+
+// verdict is what is known of the holder of a lock file, and why.
+type verdict struct {
+	liveness
+	why    string
+	holder stamp // zero if the file holds no stamp
+	// silent is how long the file must not have been touched, by the file system's own
+	// clock, for dead to be true.
+	silent time.Duration
+}
+
+const (
+	beatEvery  = 10 * time.Second // how often a holder touches a file that a heartbeat keeps
+	beatLost   = 30 * time.Second // a heartbeat older than this is none
+	emptyGrace = 10 * time.Second // how long creating a file may take
+	startSlack = time.Second      // how far a file's time and a process's start may be off
+)
+
+// judge decides on the holder of an open lock file with the given content, last modified at
+// modified. locked says that the caller has the kernel lock of this very file; remote that
+// other machines reach the file without this kernel.
+func judge(content []byte, modified time.Time, locked, remote bool) verdict {
+	if len(content) == 0 {
+		return verdict{liveness: dead, why: "left empty by one who was creating it", silent: emptyGrace}
+	}
+	s, err := parseStamp(content)
+	switch {
+	case err != nil:
+		return verdict{liveness: unknown, why: err.Error()}
+	case s.bare():
+		l, why := judgePID(s.PID, modified)
+		return verdict{liveness: l, why: why, holder: s}
+	case locked && (!remote || s.Boot != "" && s.Boot == self().Boot):
+		// One kernel sees all of its kernel locks, so a free one has no holder.
+		return verdict{liveness: dead, why: "its kernel lock is free", holder: s}
+	case s.Keeps == heartbeat && gone(s):
+		return verdict{liveness: dead, why: "its process is gone from this machine", holder: s}
+	case s.Keeps == heartbeat:
+		return verdict{liveness: dead, why: "its heartbeat has stopped", holder: s, silent: beatLost}
+	}
+	return verdict{liveness: unknown, why: "its kernel lock cannot be tried here", holder: s}
+}
+
+// gone says that the process which wrote s is proven to be no more: it was one of this
+// boot and this PID namespace, and its PID is free or somebody else's.
+func gone(s stamp) bool {
+	if s.Boot == "" || s.Boot != self().Boot || s.PIDNS == 0 || s.PIDNS != self().PIDNS {
+		return false
+	}
+	if l := probePID(s.PID); l != alive {
+		return l == dead
+	}
+	start, err := processStart(s.PID)
+	return err == nil && !s.Start.IsZero() && start.Sub(s.Start).Abs() > startSlack
+}
+
+// judgePID decides on a stock holder, of whom the PID is all there is.
+func judgePID(pid int, modified time.Time) (liveness, string) {
+	if l := probePID(pid); l != alive {
+		return l, fmt.Sprintf("process %d is %s", pid, map[liveness]string{dead: "not there", unknown: "out of sight"}[l])
+	}
+	start, err := processStart(pid)
+	if err == nil && start.After(modified.Add(startSlack)) {
+		return dead, fmt.Sprintf("process %d started after the lock was taken", pid)
+	}
+	return alive, fmt.Sprintf("process %d is there", pid)
+}

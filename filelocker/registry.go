@@ -1,0 +1,243 @@
+package filelocker
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tus/tusd/v2/pkg/handler"
+	"github.com/tusd-filelock/tusd-filelock/internal/dirwatch"
+)
+
+const (
+	// listenAfter is how long a hold must have lasted before it costs anything to listen for
+	// release requests: most are over by then.
+	listenAfter = 2 * time.Millisecond
+	// linger is how long a directory nobody uses stays open, for the next request.
+	linger = 5 * time.Millisecond
+)
+
+// process is the registry of this process. FileLocker is a value that anybody can make
+// anew for the same directory, so who holds what must be known to all of them.
+var process registry
+
+// registry knows every directory in which this process holds or waits for a lock.
+//
+// One timer serves all holds and directories, and runs only while there is a young hold or
+// an idle directory. Nothing here waits or touches a disk with mu held.
+type registry struct {
+	mu     sync.Mutex
+	byPath map[dirKey]*directory
+	byID   map[dirID]*directory
+	young  []*hold      // in order of their start; some may have ended
+	idle   []*directory // some may be in use again
+	timed  bool         // a sweep is due
+}
+
+// dirKey is how a locker names a directory. Other keys can lead to the same one.
+type dirKey struct {
+	path, folder string
+	poll         bool
+}
+
+// directory is one that lock files are in, open once per process.
+type directory struct {
+	handle
+	remote bool
+	poll   bool
+	keys   []dirKey
+
+	// Guarded by the registry's mu.
+	refs      int
+	idleSince time.Time
+	uploads   map[string]*upload
+
+	listener listener
+
+	means atomic.Int32 // publishing means that the file system turned out to have
+	beats atomic.Bool  // it turned out to have no kernel locks
+}
+
+// folderError is a failure to open a folder inside an existing Path.
+type folderError struct{ err error }
+
+func (e *folderError) Error() string { return e.err.Error() }
+func (e *folderError) Unwrap() error { return e.err }
+
+// enter returns the directory of key, held open until leave is called.
+//
+// A directory that is open already is checked against the path, because it may have been
+// removed and made anew since.
+//
+// interval and logger are those of a directory that is opened now.
+func (r *registry) enter(key dirKey, interval time.Duration, logger *slog.Logger) (*directory, error) {
+	id, err := statDir(filepath.Join(key.path, key.folder))
+	if err == nil {
+		r.mu.Lock()
+		if d := r.byPath[key]; d != nil && d.id == id {
+			d.refs++
+			r.mu.Unlock()
+			return d, nil
+		}
+		r.mu.Unlock()
+	}
+	h, err := openDir(key.path, key.folder)
+	if err != nil {
+		return nil, dirError(key, err)
+	}
+	d := &directory{handle: h, poll: key.poll, uploads: make(map[string]*upload)}
+	d.remote = dirwatch.Remote(h.file)
+	d.listener.interval, d.listener.logger = interval, logger
+	return r.add(key, d), nil
+}
+
+// add makes d known, or gives it up for the same directory under another path.
+func (r *registry) add(key dirKey, d *directory) *directory {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if same := r.byID[d.id]; same != nil && same.poll == d.poll {
+		d.handle.close()
+		d = same
+	} else if same == nil {
+		if r.byID == nil {
+			r.byID, r.byPath = make(map[dirID]*directory), make(map[dirKey]*directory)
+		}
+		r.byID[d.id] = d
+	}
+	r.byPath[key] = d
+	if !slices.Contains(d.keys, key) {
+		d.keys = append(d.keys, key)
+	}
+	d.refs++
+	return d
+}
+
+func dirError(key dirKey, err error) error {
+	var inside *folderError
+	if errors.As(err, &inside) && (errors.Is(err, fs.ErrNotExist) || notADir(err)) {
+		return handler.ErrNotFound
+	}
+	return fmt.Errorf("filelocker: directory %s: %w", key.path, err)
+}
+
+// leave gives back what enter returned.
+func (r *registry) leave(d *directory) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d.refs--; d.refs > 0 {
+		return
+	}
+	if d.idleSince.IsZero() {
+		r.idle = append(r.idle, d)
+	}
+	d.idleSince = time.Now()
+	r.schedule()
+}
+
+// schedule arms the timer for the next sweep. mu is held.
+func (r *registry) schedule() {
+	if !r.timed {
+		r.timed = true
+		time.AfterFunc(listenAfter, r.sweep)
+	}
+}
+
+// sweep lets holds that have become long listen, and closes directories out of use.
+func (r *registry) sweep() {
+	r.mu.Lock()
+	now := time.Now()
+	r.timed = false
+	for _, h := range r.grown(now) {
+		h.settled = true
+		h.dir.listener.look(h.dir, h)
+	}
+	unused := r.unused(now)
+	if len(r.young) > 0 || len(r.idle) > 0 {
+		r.schedule()
+	}
+	r.mu.Unlock()
+	for _, d := range unused {
+		d.close()
+	}
+}
+
+// grown takes the holds that have lasted for listenAfter from the young. mu is held.
+func (r *registry) grown(now time.Time) (settled []*hold) {
+	n := 0
+	for _, h := range r.young {
+		if h.ended {
+			n++
+			continue
+		}
+		if now.Sub(h.start) < listenAfter {
+			break
+		}
+		settled = append(settled, h)
+		n++
+	}
+	clear(r.young[:n])
+	r.young = r.young[n:]
+	if len(r.young) == 0 {
+		r.young = nil
+	}
+	return settled
+}
+
+// unused takes the directories that nobody has used for linger from the registry. mu is held.
+func (r *registry) unused(now time.Time) (closing []*directory) {
+	var later []*directory
+	for _, d := range r.idle {
+		switch {
+		case d.refs > 0:
+			d.idleSince = time.Time{}
+		case now.Sub(d.idleSince) < linger:
+			later = append(later, d)
+		default:
+			closing = append(closing, d)
+			for _, key := range d.keys {
+				if r.byPath[key] == d {
+					delete(r.byPath, key)
+				}
+			}
+			if r.byID[d.id] == d {
+				delete(r.byID, d.id)
+			}
+		}
+	}
+	r.idle = later
+	return closing
+}
+
+func (d *directory) close() {
+	d.listener.close()
+	d.handle.close()
+}
+
+// pathOf names a file of the directory in messages.
+func (d *directory) pathOf(name string) string { return filepath.Join(d.file.Name(), name) }
+
+// now is the file system's own time. On this machine that is its clock; a file server is
+// asked, by making a file there.
+func (d *directory) now() (time.Time, error) {
+	if !d.remote {
+		return time.Now(), nil
+	}
+	f, err := d.open(clockName, os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer f.close()
+	if err := f.touch(); err != nil {
+		return time.Time{}, fmt.Errorf("touch %s: %w", d.pathOf(clockName), err)
+	}
+	info, err := f.stat()
+	_ = d.remove(clockName) // another process may use and remove it at the same time
+	return info.modified, err
+}

@@ -1,0 +1,165 @@
+package filelocker
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
+)
+
+// request is an acquirer's <id>.stop: the file asks the holder in another process to let go,
+// and the shared kernel lock on it says that somebody still wants that. Acquirers share the
+// file. Stock acquirers make it anew at each poll and never lock it.
+type request struct {
+	dir    *directory
+	name   string
+	posted bool
+	f      file
+	info   fileInfo
+}
+
+// post puts the request on disk, or again if it has been taken away. It does nothing where
+// something else has that name: then there is no way to ask, and waiting is all there is.
+func (r *request) post() error {
+	if r.posted {
+		info, err := r.dir.stat(r.name)
+		if err == nil && sameFile(info, r.info) {
+			if r.dir.remote {
+				_ = r.f.touch()
+			}
+			return nil
+		}
+		r.posted = false
+		r.drop()
+	}
+	for range 10 {
+		again, err := r.try()
+		if !again {
+			return err
+		}
+		time.Sleep(100 * time.Microsecond) // the remover of an abandoned one is at work
+	}
+	return nil
+}
+
+func (r *request) try() (again bool, err error) {
+	f, err := r.dir.open(r.name, os.O_RDWR|os.O_CREATE)
+	if errors.Is(err, fs.ErrPermission) {
+		f, err = r.dir.open(r.name, os.O_RDONLY)
+	}
+	switch {
+	case errors.Is(err, fs.ErrPermission), notAFile(err):
+		return false, nil
+	case vanished(err):
+		return true, err
+	case err != nil:
+		return false, err
+	}
+	r.f = f
+	err = f.tryRLock()
+	if errors.Is(err, filelock.ErrBusy) {
+		r.f.close()
+		return true, nil
+	}
+	info, serr := f.stat()
+	if serr != nil || !r.dir.isRequest(r.name, info) {
+		r.drop()
+		return false, nil
+	}
+	at, serr := r.dir.stat(r.name)
+	if serr != nil || !sameFile(at, info) {
+		r.drop()
+		return true, nil
+	}
+	r.info, r.posted = info, true
+	return false, nil
+}
+
+// withdraw takes the request back; the last one out removes the file.
+func (r *request) withdraw() {
+	if !r.posted {
+		return
+	}
+	r.posted = false
+	// A refused conversion loses the shared lock, which is to go anyway.
+	if err := r.f.tryLock(); err == nil || errors.Is(err, errors.ErrUnsupported) {
+		r.dir.removeRequest(r.name, r.f)
+	}
+	r.drop()
+}
+
+func (r *request) drop() {
+	_ = r.f.unlock()
+	_ = r.f.close()
+}
+
+// removeRequest removes the request at name if it still is f, whose kernel lock the caller
+// has exclusively: then nobody else removes or replaces it.
+func (d *directory) removeRequest(name string, f file) {
+	info, err := f.stat()
+	if err != nil || !d.isRequest(name, info) {
+		return
+	}
+	if at, err := d.stat(name); err == nil && sameFile(at, info) {
+		_ = d.remove(name)
+	}
+}
+
+// isRequest tells a request from an upload that happens to be called <id>.stop: a request is
+// empty, and the store keeps no information about it.
+func (d *directory) isRequest(name string, info fileInfo) bool {
+	return info.regular && info.size == 0 && !d.isUpload(name)
+}
+
+// isUpload says that filestore, the store beside this locker, has an upload of that name.
+func (d *directory) isUpload(name string) bool {
+	_, err := d.stat(name + infoSuffix)
+	return err == nil
+}
+
+// wanted looks for a release request when a lock has just been taken. One that somebody
+// still stands behind counts; an abandoned one must not interrupt the new holder, and is
+// removed. A stock acquirer's looks abandoned, but is made anew at its next poll.
+func (d *directory) wanted(name string) bool {
+	flag := os.O_RDONLY
+	if d.remote {
+		flag = os.O_RDWR // NFS turns an exclusive flock into a write lock (flock(2))
+	}
+	f, err := d.open(name, flag)
+	if vanished(err) || notAFile(err) {
+		return false
+	}
+	if err != nil {
+		return true // somebody's, and there is no way to see whether it is abandoned
+	}
+	defer f.close()
+	err = f.tryLock()
+	if errors.Is(err, filelock.ErrBusy) {
+		return true
+	}
+	if err == nil || errors.Is(err, errors.ErrUnsupported) && d.stale(f) {
+		d.removeRequest(name, f)
+		_ = f.unlock()
+		return false
+	}
+	return d.requested(name)
+}
+
+// stale says that f has not been touched for so long that nobody stands behind it. An
+// acquirer touches its request at each poll where there are no kernel locks.
+func (d *directory) stale(f file) bool {
+	info, err := f.stat()
+	if err != nil {
+		return false
+	}
+	now, err := d.now()
+	return err == nil && now.Sub(info.modified) > beatLost
+}
+
+// requested says whether there is a release request, locked or not.
+func (d *directory) requested(name string) bool {
+	info, err := d.stat(name)
+	return err == nil && d.isRequest(name, info)
+}

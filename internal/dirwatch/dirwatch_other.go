@@ -1,0 +1,12 @@
+//go:build !linux
+
+package dirwatch
+
+import (
+	"errors"
+	"os"
+)
+
+func subscribe(*os.File, func([]byte) bool) (remove func(), err error) {
+	return nil, errors.ErrUnsupported
+}

@@ -1,0 +1,278 @@
+package dirwatch_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tusd-filelock/tusd-filelock/internal/dirwatch"
+	"github.com/tusd-filelock/tusd-filelock/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
+
+// ear hears the names that are reported. A report of everything is heard as "*".
+type ear struct {
+	mu    sync.Mutex
+	names []string
+	more  chan struct{}
+}
+
+func newEar() *ear { return &ear{more: make(chan struct{}, 1)} }
+
+func (e *ear) hear(name []byte) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if name == nil {
+		name = []byte("*")
+	}
+	e.names = append(e.names, string(name))
+	select {
+	case e.more <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// await returns when name, or everything, was reported.
+func (e *ear) await(t *testing.T, name string) {
+	t.Helper()
+	hang := time.After(time.Minute)
+	for {
+		e.mu.Lock()
+		found := slices.Contains(e.names, name) || slices.Contains(e.names, "*")
+		if found {
+			e.names = nil
+		}
+		e.mu.Unlock()
+		if found {
+			return
+		}
+		select {
+		case <-e.more:
+		case <-hang:
+			require.FailNow(t, "no report", name)
+		}
+	}
+}
+
+func open(t *testing.T, path string) *os.File {
+	t.Helper()
+	dir, err := os.Open(path)
+	require.NoError(t, err)
+	t.Cleanup(func() { dir.Close() })
+	return dir
+}
+
+func watch(t *testing.T, path string, opts dirwatch.Options, notify func([]byte) bool) *dirwatch.Watch {
+	t.Helper()
+	if opts.Interval == 0 {
+		opts.Interval = 10 * time.Millisecond
+	}
+	w := dirwatch.New(open(t, path), opts, notify)
+	t.Cleanup(w.Close)
+	return w
+}
+
+func TestReportsWhatHappensToALockFile(t *testing.T) {
+	for _, poll := range []bool{false, true} {
+		t.Run(fmt.Sprintf("poll=%v", poll), func(t *testing.T) {
+			path, heard := t.TempDir(), newEar()
+			watch(t, path, dirwatch.Options{Poll: poll}, heard.hear)
+
+			f, err := os.Create(filepath.Join(path, "a"))
+			require.NoError(t, err)
+			heard.await(t, "a")
+			_, err = f.WriteString("1\n")
+			require.NoError(t, err)
+			require.NoError(t, f.Close())
+			heard.await(t, "a")
+			require.NoError(t, os.Rename(filepath.Join(path, "a"), filepath.Join(path, "b")))
+			heard.await(t, "b")
+			require.NoError(t, os.Remove(filepath.Join(path, "b")))
+			heard.await(t, "b")
+		})
+	}
+}
+
+func TestSeveralWatchesOfOneDirectory(t *testing.T) {
+	path := t.TempDir()
+	one, two := newEar(), newEar()
+	first := watch(t, path, dirwatch.Options{}, one.hear)
+	watch(t, path, dirwatch.Options{}, two.hear)
+	require.NoError(t, os.WriteFile(filepath.Join(path, "a"), nil, 0o600))
+	one.await(t, "a")
+	two.await(t, "a")
+
+	first.Close()
+	first.Close()
+	require.NoError(t, os.WriteFile(filepath.Join(path, "b"), nil, 0o600))
+	two.await(t, "b")
+	require.NotContains(t, one.names, "b", "a closed watch reports nothing")
+}
+
+func TestManyDirectories(t *testing.T) {
+	base := t.TempDir()
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			path, heard := filepath.Join(base, fmt.Sprint(i)), newEar()
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Error(err)
+				return
+			}
+			w := watch(t, path, dirwatch.Options{}, heard.hear)
+			if err := os.WriteFile(filepath.Join(path, "a"), nil, 0o600); err != nil {
+				t.Error(err)
+			}
+			heard.await(t, "a")
+			w.Close()
+		})
+	}
+	wg.Wait()
+}
+
+// The watch is on the directory that was opened, wherever it is moved, and not on the path.
+func TestFollowsTheDirectory(t *testing.T) {
+	base, heard := t.TempDir(), newEar()
+	path := filepath.Join(base, "d")
+	require.NoError(t, os.Mkdir(path, 0o700))
+	watch(t, path, dirwatch.Options{}, heard.hear)
+	require.NoError(t, os.Rename(path, filepath.Join(base, "e")))
+	heard.await(t, "*")
+	require.NoError(t, os.Mkdir(path, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(base, "e", "a"), nil, 0o600))
+	heard.await(t, "a")
+}
+
+// The end of a directory that somebody has open is not reported, but that of its files is.
+func TestRemovedDirectory(t *testing.T) {
+	path, heard := filepath.Join(t.TempDir(), "d"), newEar()
+	require.NoError(t, os.Mkdir(path, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(path, "a"), nil, 0o600))
+	w := watch(t, path, dirwatch.Options{}, heard.hear)
+	require.NoError(t, os.RemoveAll(path))
+	heard.await(t, "a")
+	w.Close()
+}
+
+// Names that matter to nobody must not keep one that does from being reported.
+func TestBurst(t *testing.T) {
+	path, heard := t.TempDir(), newEar()
+	var ignored atomic.Int64
+	watch(t, path, dirwatch.Options{}, func(name []byte) bool {
+		if bytes.HasPrefix(name, []byte("noise")) {
+			ignored.Add(1)
+			return false
+		}
+		return heard.hear(name)
+	})
+	for i := range 3000 {
+		require.NoError(t, os.WriteFile(filepath.Join(path, fmt.Sprint("noise", i%10)), nil, 0o600))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(path, "a"), nil, 0o600))
+	heard.await(t, "a")
+	require.Positive(t, ignored.Load())
+}
+
+// An overflow of the kernel's queue loses names: then everything may have changed.
+func TestOverflow(t *testing.T) {
+	b, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
+	if err != nil {
+		t.Skip("the kernel has no inotify:", err)
+	}
+	var limit int
+	_, err = fmt.Sscan(string(b), &limit)
+	require.NoError(t, err)
+
+	path, heard := t.TempDir(), newEar()
+	enter, leave := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	watch(t, path, dirwatch.Options{}, func(name []byte) bool {
+		once.Do(func() { close(enter); <-leave })
+		if name == nil {
+			return heard.hear(nil)
+		}
+		return true
+	})
+	require.NoError(t, os.WriteFile(filepath.Join(path, "first"), nil, 0o600))
+	<-enter
+	a, b2 := filepath.Join(path, "a"), filepath.Join(path, "b")
+	require.NoError(t, os.WriteFile(a, nil, 0o600))
+	for range limit/4 + 16 { // each turn makes four events
+		require.NoError(t, os.Rename(a, b2))
+		require.NoError(t, os.Rename(b2, a))
+	}
+	close(leave)
+	heard.await(t, "*")
+}
+
+func TestTicker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looks int
+		w := dirwatch.New(open(t, t.TempDir()), dirwatch.Options{Interval: time.Second, Poll: true}, func(name []byte) bool {
+			require.Nil(t, name)
+			looks++
+			return true
+		})
+		require.True(t, w.Polls())
+		time.Sleep(10*time.Second + time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, 10, looks)
+		w.Close()
+		time.Sleep(time.Minute)
+		require.Equal(t, 10, looks)
+	})
+}
+
+// With no watch left to have, the ticker takes over and says so once.
+func TestOutOfWatches(t *testing.T) {
+	const limit = "/proc/sys/fs/inotify/max_user_instances"
+	before, err := os.ReadFile(limit)
+	if err != nil || os.WriteFile(limit, []byte("0"), 0) != nil {
+		need(t, "needs root and inotify")
+	}
+	defer func() { require.NoError(t, os.WriteFile(limit, before, 0)) }()
+
+	var log strings.Builder
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	for range 2 {
+		path, heard := t.TempDir(), newEar()
+		w := watch(t, path, dirwatch.Options{Interval: 5 * time.Millisecond, Logger: logger}, heard.hear)
+		require.True(t, w.Polls())
+		heard.await(t, "*")
+		w.Close()
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "\n"), log.String())
+	require.Contains(t, log.String(), "ticker")
+}
+
+func TestRemote(t *testing.T) {
+	require.False(t, dirwatch.Remote(open(t, t.TempDir())), "tests run on a local file system")
+	proc, err := os.Open("/proc")
+	if err != nil {
+		t.Skip("no /proc:", err)
+	}
+	defer proc.Close()
+	require.True(t, dirwatch.Remote(proc), "what is not known to be local counts as remote")
+}
+
+// need skips a test for want of something, or fails it where everything has to be there.
+func need(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("TUSD_FILELOCK_REQUIRE_ALL") == "1" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
