@@ -17,7 +17,7 @@ const (
 	// firstLook is the time to the first look after an event or a refused try; each further
 	// one takes twice as long, up to the poll interval. The event of a death can come before
 	// the kernel lock is free, and two acquirers that look at the same time refuse each other.
-	firstLook = time.Millisecond
+	firstLook = 250 * time.Microsecond
 	// courtesy is how long a process whose hold ended for another one's sake lets that one
 	// try first.
 	courtesy = 2 * time.Millisecond
@@ -25,6 +25,7 @@ const (
 
 // acquirer is the one of this process who tries for an upload's lock on disk.
 type acquirer struct {
+	id     string
 	upload *upload
 	dir    *directory
 	every  time.Duration // the longest time between two looks
@@ -258,7 +259,7 @@ func (a *acquirer) held(m made) *hold {
 
 // attrs describes the holder found last.
 func (a *acquirer) attrs() []any {
-	attrs := []any{"file", a.dir.pathOf(a.upload.name + lockSuffix), "holder", a.seen.liveness.String(), "why", a.seen.why}
+	attrs := []any{"id", a.id, "file", a.dir.pathOf(a.upload.name + lockSuffix), "holder", a.seen.liveness.String(), "why", a.seen.why}
 	if s := a.seen.holder; s.PID != 0 {
 		attrs = append(attrs, "pid", s.PID)
 		if !s.bare() {

@@ -50,6 +50,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/tus/tusd/v2/pkg/handler"
@@ -173,13 +174,14 @@ func (l *lock) lockIn(ctx context.Context, d *directory, requestRelease func()) 
 	w := &holder{lock: l, release: requestRelease}
 	u, turn, err := d.enqueue(ctx, l.name, w)
 	if err != nil {
-		l.Logger.Warn("timed out waiting for a lock held in this process", "id", l.id, "file", d.pathOf(l.name+lockSuffix))
+		l.Logger.Warn("timed out waiting for a lock of this process",
+			"id", l.id, "file", d.pathOf(l.name+lockSuffix), "pid", os.Getpid(), "since", u.heldSince())
 		return err
 	}
 	if turn.hold != nil {
 		return nil
 	}
-	a := &acquirer{upload: u, dir: d, every: l.AcquirerPollInterval, logger: l.Logger.With("id", l.id)}
+	a := &acquirer{id: l.id, upload: u, dir: d, every: l.AcquirerPollInterval, logger: l.Logger}
 	h, err := a.acquire(ctx, turn.unhurried)
 	if err != nil {
 		u.pass(false)

@@ -3,6 +3,7 @@ package filelocker
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/tus/tusd/v2/pkg/handler"
 )
@@ -79,6 +80,16 @@ func (d *directory) enqueue(ctx context.Context, name string, w *holder) (*uploa
 		return u, turn{}, handler.ErrLockTimeout
 	}
 	return u, <-w.granted, nil // it was granted in the meantime
+}
+
+// heldSince is when this process got the lock; zero if it is still trying to.
+func (u *upload) heldSince() time.Time {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	if u.hold == nil {
+		return time.Time{}
+	}
+	return u.hold.start
 }
 
 // own makes w the holder. The registry's mu is held.

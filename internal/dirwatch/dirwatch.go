@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,7 +26,7 @@ type Options struct {
 	Interval time.Duration
 	// Poll uses the ticker even where the kernel reports changes.
 	Poll bool
-	// Logger hears, once per process, that the kernel has no watch left. Nil: silent.
+	// Logger hears that the kernel has no watch left: once, until it has some again. Nil: silent.
 	Logger *slog.Logger
 }
 
@@ -50,9 +51,10 @@ func New(dir *os.File, opts Options, notify func(name []byte) bool) *Watch {
 	w := &Watch{notify: notify, quit: make(chan struct{})}
 	remote := Remote(dir)
 	if !opts.Poll {
-		remove, err := subscribe(dir, notify)
+		remove, err := subscribe(dir, remote, notify)
 		if err == nil {
 			w.remove = remove
+			fallback.Store(false)
 		} else if !remote {
 			logOnce(opts.Logger, dir, opts.Interval, err)
 		}
@@ -101,14 +103,12 @@ func (w *Watch) tick(interval time.Duration) {
 // true where it cannot tell.
 func Remote(dir *os.File) bool { return remote(dir) }
 
-var fallback sync.Once
+// fallback says that the last attempt to get a watch from the kernel failed, and was logged.
+var fallback atomic.Bool
 
 func logOnce(logger *slog.Logger, dir *os.File, interval time.Duration, cause error) {
-	if logger == nil {
-		return
-	}
-	fallback.Do(func() {
+	if logger != nil && fallback.CompareAndSwap(false, true) {
 		logger.Warn("the kernel gives no notice of changes, looking on a ticker instead",
 			"directory", dir.Name(), "interval", interval, "cause", cause)
-	})
+	}
 }

@@ -20,6 +20,15 @@ import (
 const mask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_CLOSE_WRITE |
 	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
 
+// maskFor leaves the closes out on a remote file system: kernel locks there want files open
+// for writing, so that each look of one would be reported to the others, and theirs to it.
+func maskFor(remote bool) uint32 {
+	if remote {
+		return mask &^ unix.IN_CLOSE_WRITE
+	}
+	return mask
+}
+
 const maxPause = time.Millisecond
 
 // kernel is the inotify instance of this process: it exists while anything is watched.
@@ -36,7 +45,7 @@ type instance struct {
 
 type subscription struct{ notify func([]byte) bool }
 
-func subscribe(dir *os.File, notify func([]byte) bool) (remove func(), err error) {
+func subscribe(dir *os.File, remote bool, notify func([]byte) bool) (remove func(), err error) {
 	in := &kernel
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -45,7 +54,7 @@ func subscribe(dir *os.File, notify func([]byte) bool) (remove func(), err error
 			return nil, err
 		}
 	}
-	wd, err := addWatch(in.fd, dir)
+	wd, err := addWatch(in.fd, dir, maskFor(remote))
 	if err != nil {
 		if len(in.dirs) == 0 {
 			in.shut()
@@ -59,7 +68,7 @@ func subscribe(dir *os.File, notify func([]byte) bool) (remove func(), err error
 
 // addWatch names the directory by its descriptor, so that no rename or symlink on the way to
 // it can put the watch on another one.
-func addWatch(fd int, dir *os.File) (int32, error) {
+func addWatch(fd int, dir *os.File, mask uint32) (int32, error) {
 	conn, err := dir.SyscallConn()
 	if err != nil {
 		return 0, err
