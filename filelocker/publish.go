@@ -72,18 +72,48 @@ func (d *directory) publish(upload string) (made, error) {
 			d.means.CompareAndSwap(byRename, byLink)
 		}
 	}
-	if d.means.Load() == byLink {
+	if d.means.Load() == byLink && !d.linkKeepsLock(temp) {
+		d.means.Store(byCreate)
+	}
+	switch d.means.Load() {
+	case byLink:
 		if err = d.link(temp, name); err == nil {
 			err = d.remove(temp)
-		} else if unsupported(err) {
-			d.means.Store(byCreate)
 		}
-	}
-	if d.means.Load() == byCreate {
+	case byCreate:
 		d.discard(temp, m)
 		return d.create(name)
 	}
 	return d.confirm(temp, name, m, err)
+}
+
+// linkKeepsLock tries whether the kernel lock of a staged file is to be found under a second
+// name too. There may be no links at all, and on FUSE a link can be a file of its own to the
+// kernel (found with bindfs, whose links share an inode number and no lock). Only who has
+// staged the upload's file uses this second name.
+func (d *directory) linkKeepsLock(temp string) bool {
+	if d.linkable.Load() {
+		return true
+	}
+	second := temp + "-link"
+	err := d.link(temp, second)
+	if errors.Is(err, fs.ErrExist) { // left by a killed process
+		if err = d.remove(second); err == nil {
+			err = d.link(temp, second)
+		}
+	}
+	if err != nil {
+		return false
+	}
+	defer d.remove(second)
+	f, err := d.open(second, os.O_RDWR)
+	if err != nil {
+		return false
+	}
+	defer f.close()
+	ok := d.beats.Load() || errors.Is(f.tryLock(), filelock.ErrBusy)
+	d.linkable.Store(ok)
+	return ok
 }
 
 // confirm finds out whether m is what the name points to. The name decides, not the answer

@@ -61,8 +61,9 @@ type directory struct {
 
 	listener listener
 
-	means atomic.Int32 // publishing means that the file system turned out to have
-	beats atomic.Bool  // it turned out to have no kernel locks
+	means    atomic.Int32 // publishing means that the file system turned out to have
+	linkable atomic.Bool  // its links turned out to share kernel locks
+	beats    atomic.Bool  // it turned out to have no kernel locks
 }
 
 // folderError is a failure to open a folder inside an existing Path.
