@@ -36,7 +36,12 @@ type acquirer struct {
 // acquire tries until it has the lock, the context ends, or trying makes no sense.
 func (a *acquirer) acquire(ctx context.Context, unhurried bool) (h *hold, err error) {
 	if !unhurried {
-		h, err = a.try()
+		// Mostly nobody holds the lock; if not, try says what is in the way.
+		if m, perr := a.dir.publish(a.upload.name); perr == nil {
+			h = a.held(m)
+		} else {
+			h, err = a.try()
+		}
 	}
 	stop := a.upload.name + stopSuffix
 	if h == nil && err == nil {

@@ -90,6 +90,7 @@ type fileInfo struct {
 	info     fs.FileInfo
 	regular  bool
 	size     int64
+	links    int // number of names; -1 if unknown
 	modified time.Time
 }
 
@@ -97,7 +98,7 @@ func infoOf(info fs.FileInfo) fileInfo {
 	if info == nil {
 		return fileInfo{}
 	}
-	return fileInfo{info, info.Mode().IsRegular(), info.Size(), info.ModTime()}
+	return fileInfo{info, info.Mode().IsRegular(), info.Size(), -1, info.ModTime()}
 }
 
 func sameFile(a, b fileInfo) bool { return os.SameFile(a.info, b.info) }

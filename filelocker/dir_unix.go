@@ -110,6 +110,7 @@ type fileInfo struct {
 	id       dirID
 	regular  bool
 	size     int64
+	links    int // number of names; -1 if unknown
 	modified time.Time
 }
 
@@ -118,6 +119,7 @@ func infoOf(st *unix.Stat_t) fileInfo {
 		id:       dirID{uint64(st.Dev), st.Ino},
 		regular:  st.Mode&unix.S_IFMT == unix.S_IFREG,
 		size:     st.Size,
+		links:    int(st.Nlink),
 		modified: time.Unix(st.Mtim.Unix()),
 	}
 }

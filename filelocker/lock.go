@@ -106,6 +106,8 @@ type FileLocker struct {
 
 var _ handler.Locker = FileLocker{}
 
+var silent = slog.New(slog.DiscardHandler)
+
 // New returns a locker over the directory path, with default settings.
 func New(path string) FileLocker { return FileLocker{Path: path} }
 
@@ -128,7 +130,7 @@ func (l FileLocker) NewLock(id string) (handler.Lock, error) {
 		l.AcquirerPollInterval = DefaultAcquirerPollInterval
 	}
 	if l.Logger == nil {
-		l.Logger = slog.New(slog.DiscardHandler)
+		l.Logger = silent
 	}
 	return &lock{FileLocker: l, place: at, id: id}, nil
 }

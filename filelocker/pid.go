@@ -59,17 +59,33 @@ var errNoStamp = errors.New("not a lock file's content")
 // bare says that the stock locker wrote the stamp: a PID and nothing more.
 func (s stamp) bare() bool { return s.Version == 0 }
 
-func (s stamp) marshal() ([]byte, error) {
-	b := strconv.AppendInt(nil, int64(s.PID), 10)
-	b = append(b, '\n')
+// marshal writes by hand what json.Marshal would: it is on the way of each lock.
+func (s stamp) marshal() []byte {
+	b := make([]byte, 0, 320)
+	b = append(strconv.AppendInt(b, int64(s.PID), 10), '\n')
 	if s.bare() {
-		return b, nil
+		return b
 	}
-	line, err := json.Marshal(s.stampInfo)
-	if err != nil {
-		return nil, fmt.Errorf("stamp: %w", err)
+	b = strconv.AppendInt(append(b, `{"v":`...), int64(s.Version), 10)
+	b = appendJSON(append(b, `,"host":`...), s.Host)
+	b = appendJSON(append(b, `,"boot":`...), s.Boot)
+	b = strconv.AppendUint(append(b, `,"pidns":`...), s.PIDNS, 10)
+	b = s.Start.AppendFormat(append(b, `,"start":"`...), time.RFC3339Nano)
+	b = appendJSON(append(b, `","mode":`...), string(s.Mode))
+	b = s.Since.AppendFormat(append(b, `,"since":"`...), time.RFC3339Nano)
+	b = appendJSON(append(b, `","token":`...), s.Token)
+	b = appendJSON(append(b, `,"keeps":`...), string(s.Keeps))
+	return append(b, "}\n"...)
+}
+
+func appendJSON(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, _ := json.Marshal(s) // a string cannot fail
+			return append(b, quoted...)
+		}
 	}
-	return append(append(b, line...), '\n'), nil
+	return append(append(append(b, '"'), s...), '"')
 }
 
 // parseStamp accepts what marshal writes, what the stock locker writes, and nothing else.
@@ -92,16 +108,15 @@ func parseStamp(b []byte) (stamp, error) {
 	return s, nil
 }
 
-// self is what all stamps of this process have in common. The PID is asked for each time: it
-// is cheap, and the rest is the same after a fork.
-var self = sync.OnceValue(func() stampInfo {
+// self is what all stamps of this process have in common.
+var self = sync.OnceValue(func() stamp {
 	host, _ := os.Hostname()
 	start, _ := processStart(os.Getpid())
-	return stampInfo{Version: stampVersion, Host: host, Boot: bootID(), PIDNS: pidNamespace(), Start: start}
+	return stamp{os.Getpid(), stampInfo{Version: stampVersion, Host: host, Boot: bootID(), PIDNS: pidNamespace(), Start: start}}
 })
 
 func newStamp(m mode, k keeper) stamp {
-	s := stamp{PID: os.Getpid(), stampInfo: self()}
+	s := self()
 	var token [12]byte
 	_, _ = rand.Read(token[:]) // never fails (crypto/rand, since Go 1.24)
 	s.Mode, s.Keeps, s.Since, s.Token = m, k, time.Now().UTC(), hex.EncodeToString(token[:])

@@ -153,7 +153,7 @@ func (d *directory) stage(temp string, doomed *fileInfo) (made, error) {
 	if err == nil {
 		// Between open and lock, somebody may have taken the file for a killed process's,
 		// removed it, and made the next one under the same name.
-		own, oerr := d.isOwn(temp, f, m.info, m.stamp.Token)
+		own, oerr := d.stillNamed(temp, m)
 		if own {
 			return m, nil
 		}
@@ -167,6 +167,15 @@ func (d *directory) stage(temp string, doomed *fileInfo) (made, error) {
 	_ = f.unlock()
 	f.close()
 	return made{}, err
+}
+
+// stillNamed says whether the new file m still has its only name. On a local file system its
+// number of names tells that, and is known already.
+func (d *directory) stillNamed(name string, m made) (bool, error) {
+	if !d.remote && m.info.links >= 0 {
+		return m.info.links > 0, nil
+	}
+	return d.isOwn(name, m.f, m.info, m.stamp.Token)
 }
 
 // stampFile locks the new file f and writes who has it.
@@ -186,11 +195,7 @@ func (d *directory) stampFile(f file, name string) (made, error) {
 		keeps = heartbeat
 	}
 	s := newStamp(exclusive, keeps)
-	b, err := s.marshal()
-	if err == nil {
-		err = f.write(b)
-	}
-	if err != nil {
+	if err := f.write(s.marshal()); err != nil {
 		return made{}, fmt.Errorf("write %s: %w", d.pathOf(name), err)
 	}
 	info, err := f.stat()
