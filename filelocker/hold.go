@@ -21,6 +21,7 @@ type hold struct {
 
 	// Guarded by the registry's mu.
 	settled bool // has lasted for listenAfter
+	looking bool // a look is due
 	ended   bool
 	lost    bool // the name no longer is this file's
 	wanted  bool // another process asked for it

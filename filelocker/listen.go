@@ -46,6 +46,10 @@ func (l *listener) listen(d *directory) {
 
 // look has the goroutine look at h soon. The registry's mu is held.
 func (l *listener) look(d *directory, h *hold) {
+	if h.looking {
+		return
+	}
+	h.looking = true
 	l.looks = append(l.looks, h)
 	if l.done == nil {
 		l.wake, l.done = make(chan struct{}, 1), make(chan struct{})
@@ -64,6 +68,9 @@ func (l *listener) run(d *directory) {
 		process.mu.Lock()
 		looks := l.looks
 		l.looks = nil
+		for _, h := range looks {
+			h.looking = false // what happens from here on needs another look
+		}
 		process.mu.Unlock()
 		for _, h := range looks {
 			h.look()
