@@ -84,7 +84,7 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 		case <-a.upload.wake:
 			pause = firstLook
 		case <-timer.C:
-			pause = min(2*pause, a.every)
+			pause = min(2*pause, a.every, requestLife/2)
 		case <-ctx.Done():
 			return nil, handler.ErrLockTimeout
 		}

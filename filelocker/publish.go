@@ -246,6 +246,16 @@ func (d *directory) sweepStage(temp string, doomed *fileInfo) error {
 	return nil
 }
 
+// stale says that f has not been touched for so long that nobody is at work on it.
+func (d *directory) stale(f file) bool {
+	info, err := f.stat()
+	if err != nil {
+		return false
+	}
+	now, err := d.now()
+	return err == nil && now.Sub(info.modified) > beatLost
+}
+
 // isStamp also accepts the beginning of one: its writer may have been killed in between.
 func isStamp(content []byte) bool {
 	_, err := parseStamp(content)

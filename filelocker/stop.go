@@ -9,6 +9,11 @@ import (
 	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
 )
 
+// requestLife is how long a release request counts after it was last touched. An acquirer
+// touches it with each look, so an older one is that of a stopped process, which must not
+// interrupt one holder after the other for a lock that it does not take.
+const requestLife = 10 * time.Second
+
 // request is an acquirer's <id>.stop: the file asks the holder in another process to let go,
 // and the shared kernel lock on it says that somebody still wants that. Acquirers share the
 // file. Stock acquirers make it anew at each poll and never lock it.
@@ -20,16 +25,18 @@ type request struct {
 	info   fileInfo
 }
 
-// post puts the request on disk, or again if it has been taken away. It does nothing where
-// something else has that name: then there is no way to ask, and waiting is all there is.
+// post puts the request on disk, keeps it fresh, and puts it there again if it has been taken
+// away. It does nothing where something else has that name: then there is no way to ask, and
+// waiting is all there is.
 func (r *request) post() error {
 	if r.posted {
-		info, err := r.dir.stat(r.name)
-		if err == nil && sameFile(info, r.info) {
-			if r.dir.remote {
-				_ = r.f.touch()
-			}
+		at, err := r.dir.stat(r.name)
+		own := err == nil && sameFile(at, r.info)
+		if own && r.f.touch() == nil {
 			return nil
+		}
+		if own && r.dir.isRequest(r.name, at) {
+			_ = r.dir.remove(r.name) // another user's; who shares it posts anew with the next look
 		}
 		r.posted = false
 		r.drop()
@@ -132,14 +139,11 @@ func (d *directory) wanted(name string) bool {
 		return false
 	}
 	if err != nil {
-		return true // somebody's, and there is no way to see whether it is abandoned
+		return d.requested(name) // no way to see whether somebody stands behind it
 	}
 	defer f.close()
 	err = f.tryLock()
-	if errors.Is(err, filelock.ErrBusy) {
-		return true
-	}
-	if err == nil || errors.Is(err, errors.ErrUnsupported) && d.stale(f) {
+	if err == nil || errors.Is(err, errors.ErrUnsupported) && !d.requested(name) {
 		d.removeRequest(name, f)
 		_ = f.unlock()
 		return false
@@ -147,19 +151,12 @@ func (d *directory) wanted(name string) bool {
 	return d.requested(name)
 }
 
-// stale says that f has not been touched for so long that nobody stands behind it. An
-// acquirer touches its request at each poll where there are no kernel locks.
-func (d *directory) stale(f file) bool {
-	info, err := f.stat()
-	if err != nil {
+// requested says whether there is a release request, locked or not, that is still wanted.
+func (d *directory) requested(name string) bool {
+	info, err := d.stat(name)
+	if err != nil || !d.isRequest(name, info) {
 		return false
 	}
 	now, err := d.now()
-	return err == nil && now.Sub(info.modified) > beatLost
-}
-
-// requested says whether there is a release request, locked or not.
-func (d *directory) requested(name string) bool {
-	info, err := d.stat(name)
-	return err == nil && d.isRequest(name, info)
+	return err != nil || now.Sub(info.modified) < requestLife
 }

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a lock file goes through: created or moved in, removed or moved away, and closed by
-// the death of its holder. IN_EXCL_UNLINK keeps out the close of a file that has lost its
+// What a lock file goes through: created or moved in, removed or moved away, touched, and
+// closed by the death of its holder. IN_EXCL_UNLINK keeps out the close of a file that has lost its
 // name already, which would else be reported under the name of its successor.
-const mask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_CLOSE_WRITE |
+const mask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_ATTRIB | unix.IN_CLOSE_WRITE |
 	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
 
 // maskFor leaves the closes out on a remote file system: kernel locks there want files open
