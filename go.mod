@@ -8,6 +8,7 @@ require (
 	github.com/rogpeppe/go-internal v1.15.0
 	github.com/stretchr/testify v1.12.1
 	github.com/tus/tusd/v2 v2.10.1
+	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/exp v0.0.0-20260611194520-c48552f49976
 	golang.org/x/sys v0.47.0
 )
@@ -32,7 +33,6 @@ require (
 	github.com/prometheus/procfs v0.21.1 // indirect
 	github.com/sethgrid/pester v1.2.0 // indirect
 	github.com/tus/lockfile v1.2.0 // indirect
-	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
 	golang.org/x/mod v0.38.0 // indirect
 	golang.org/x/net v0.58.0 // indirect

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package integration_test
+
+import (
+	"errors"
+	"os/exec"
+)
+
+func configure(*exec.Cmd, launch) {}
+
+func enter([]string) error { return errors.ErrUnsupported }
+
+func hogInotify() error { return errors.ErrUnsupported }
