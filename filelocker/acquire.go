@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/tus/tusd/v2/pkg/handler"
@@ -137,7 +136,7 @@ var errBusy = errors.New("locked")
 
 func (a *acquirer) tryOnce() (made, error) {
 	name := a.upload.name + lockSuffix
-	f, err := a.open(name)
+	f, err := a.dir.openToLock(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return a.dir.publish(a.upload.name)
@@ -164,17 +163,6 @@ func (a *acquirer) tryOnce() (made, error) {
 	}
 	defer f.unlock()
 	return a.probe(f, err == nil)
-}
-
-// open opens a lock file to look at it. Reading is enough for a kernel lock on a local file
-// system; NFS turns an exclusive one into a write lock (flock(2)).
-func (a *acquirer) open(name string) (file, error) {
-	if a.dir.remote {
-		if f, err := a.dir.open(name, os.O_RDWR); !errors.Is(err, fs.ErrPermission) {
-			return f, err
-		}
-	}
-	return a.dir.open(name, os.O_RDONLY)
 }
 
 // busy notes who has the kernel lock on f, once for each wait.

@@ -149,6 +149,11 @@ const (
 	beatLost   = 30 * time.Second // a heartbeat older than this is none
 	emptyGrace = 10 * time.Second // how long creating a file may take
 	startSlack = time.Second      // how far a file's time and a process's start may be off
+
+	// ownSlack is startSlack for the own PID, which a restarted container finds in the lock of
+	// its predecessor: a stock locker in this very process would be the only other reading.
+	// The kernel's coarse clock and the ticks of a start are off by 20 ms at most.
+	ownSlack = 100 * time.Millisecond
 )
 
 // judge decides on the holder of an open lock file with the given content, last modified at
@@ -194,8 +199,12 @@ func judgePID(pid int, modified time.Time) (liveness, string) {
 	if l := probePID(pid); l != alive {
 		return l, fmt.Sprintf("process %d is %s", pid, map[liveness]string{dead: "not there", unknown: "out of sight"}[l])
 	}
+	slack := startSlack
+	if pid == os.Getpid() {
+		slack = ownSlack
+	}
 	start, err := processStart(pid)
-	if err == nil && start.After(modified.Add(startSlack)) {
+	if err == nil && start.After(modified.Add(slack)) {
 		return dead, fmt.Sprintf("process %d started after the lock was taken", pid)
 	}
 	return alive, fmt.Sprintf("process %d is there", pid)

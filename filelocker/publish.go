@@ -3,10 +3,8 @@ package filelocker
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
@@ -23,14 +21,6 @@ const (
 	filePerm = 0o664
 )
 
-// tempName is where a lock file of an upload is made before it gets its name. It is the same
-// for everybody, so that who comes next finds and removes what a killed process left.
-func tempName(upload string) string {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(upload))
-	return tempPrefix + strconv.FormatUint(h.Sum64(), 36)
-}
-
 // Means of giving a finished file a name that must not exist yet, best first.
 const (
 	byRename int32 = iota // renameat2(RENAME_NOREPLACE)
@@ -44,13 +34,6 @@ func (d *directory) linked() bool { return d.means.Load() == byLink }
 // middle of one: nobody holds the lock for certain, look again.
 var errAgain = errors.New("changed meanwhile")
 
-// made is a lock file of this process: stamped, and locked if the file system can.
-type made struct {
-	f     file
-	info  fileInfo
-	stamp stamp
-}
-
 // publish takes a lock that nobody holds: the file appears under its name whole and locked.
 //
 // Invariant: stage returns a file that has the temporary name and a kernel lock, and only who
@@ -59,11 +42,12 @@ func (d *directory) publish(upload string) (made, error) {
 	if d.means.Load() == byCreate {
 		return d.create(upload + lockSuffix)
 	}
-	temp, name := tempName(upload), upload+lockSuffix
-	m, err := d.stage(temp, nil)
+	name := upload + lockSuffix
+	m, err := d.stage(upload, nil)
 	if err != nil {
 		return made{}, err
 	}
+	temp := m.temp
 	if d.means.Load() == byRename {
 		if err = d.renameNew(temp, name); err == nil && !d.beats.Load() {
 			return m, nil
@@ -81,10 +65,10 @@ func (d *directory) publish(upload string) (made, error) {
 			err = d.remove(temp)
 		}
 	case byCreate:
-		d.discard(temp, m)
+		d.discard(m)
 		return d.create(name)
 	}
-	return d.confirm(temp, name, m, err)
+	return d.confirm(name, m, err)
 }
 
 // linkKeepsLock tries whether the kernel lock of a staged file is to be found under a second
@@ -97,7 +81,7 @@ func (d *directory) linkKeepsLock(temp string) bool {
 	}
 	second := temp + "-link"
 	err := d.link(temp, second)
-	if errors.Is(err, fs.ErrExist) { // left by a killed process
+	if errors.Is(err, fs.ErrExist) && !d.isUpload(second) { // left by a killed process
 		if err = d.remove(second); err == nil {
 			err = d.link(temp, second)
 		}
@@ -118,12 +102,12 @@ func (d *directory) linkKeepsLock(temp string) bool {
 
 // confirm finds out whether m is what the name points to. The name decides, not the answer
 // of the call: a cleaner may have moved the file, and a file server may have lost the answer.
-func (d *directory) confirm(temp, name string, m made, err error) (made, error) {
+func (d *directory) confirm(name string, m made, err error) (made, error) {
 	own, serr := d.isOwn(name, m.f, m.info, m.stamp.Token)
 	if own && serr == nil {
 		return m, nil
 	}
-	d.discard(temp, m)
+	d.discard(m)
 	switch {
 	case serr != nil:
 		return made{}, serr
@@ -131,144 +115,6 @@ func (d *directory) confirm(temp, name string, m made, err error) (made, error) 
 		return made{}, errAgain
 	}
 	return made{}, err
-}
-
-// stage makes the file under its temporary name. doomed is a dead lock file whose kernel
-// lock the caller has, or nil.
-func (d *directory) stage(temp string, doomed *fileInfo) (made, error) {
-	f, err := d.open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
-	if errors.Is(err, fs.ErrExist) {
-		if err = d.sweepStage(temp, doomed); err != nil {
-			return made{}, err
-		}
-		f, err = d.open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
-	}
-	if errors.Is(err, fs.ErrExist) {
-		return made{}, errAgain
-	}
-	if err != nil {
-		return made{}, err
-	}
-	m, err := d.stampFile(f, temp)
-	if err == nil {
-		// Between open and lock, somebody may have taken the file for a killed process's,
-		// removed it, and made the next one under the same name.
-		own, oerr := d.stillNamed(temp, m)
-		if own {
-			return m, nil
-		}
-		if err = oerr; err == nil {
-			err = errAgain
-		}
-	}
-	if !errors.Is(err, errAgain) { // else the name is somebody else's
-		_ = d.remove(temp)
-	}
-	_ = f.unlock()
-	f.close()
-	return made{}, err
-}
-
-// stillNamed says whether the new file m still has its only name. On a local file system its
-// number of names tells that, and is known already.
-func (d *directory) stillNamed(name string, m made) (bool, error) {
-	if !d.remote && m.info.links >= 0 {
-		return m.info.links > 0, nil
-	}
-	return d.isOwn(name, m.f, m.info, m.stamp.Token)
-}
-
-// stampFile locks the new file f and writes who has it.
-func (d *directory) stampFile(f file, name string) (made, error) {
-	keeps := kernelLock
-	err := f.tryLock()
-	switch {
-	case errors.Is(err, filelock.ErrBusy):
-		return made{}, errAgain
-	case errors.Is(err, errors.ErrUnsupported):
-		d.beats.Store(true)
-		keeps = heartbeat
-	case err != nil:
-		return made{}, fmt.Errorf("lock %s: %w", d.pathOf(name), err)
-	}
-	if d.remote {
-		keeps = heartbeat
-	}
-	s := newStamp(exclusive, keeps)
-	if err := f.write(s.marshal()); err != nil {
-		return made{}, fmt.Errorf("write %s: %w", d.pathOf(name), err)
-	}
-	info, err := f.stat()
-	if err != nil {
-		return made{}, fmt.Errorf("stat %s: %w", d.pathOf(name), err)
-	}
-	return made{f, info, s}, nil
-}
-
-// sweepStage removes what a killed process left under a temporary name. Its kernel lock
-// tells it from one that is being made: whoever has that may remove the name.
-func (d *directory) sweepStage(temp string, doomed *fileInfo) error {
-	f, err := d.open(temp, os.O_RDWR)
-	if vanished(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.close()
-	info, err := f.stat()
-	if err != nil {
-		return fmt.Errorf("stat %s: %w", d.pathOf(temp), err)
-	}
-	if doomed == nil || !sameFile(info, *doomed) { // a crash between link and unlink leaves both names
-		err = f.tryLock()
-		defer f.unlock()
-	}
-	switch {
-	case errors.Is(err, filelock.ErrBusy):
-		return errAgain
-	case errors.Is(err, errors.ErrUnsupported) && !d.stale(f):
-		return errAgain
-	case err != nil && !errors.Is(err, errors.ErrUnsupported):
-		return fmt.Errorf("lock %s: %w", d.pathOf(temp), err)
-	}
-	content, err := d.content(f)
-	if err != nil || len(content) > 0 && !isStamp(content) {
-		return fmt.Errorf("%s is in the way and no lock file", d.pathOf(temp))
-	}
-	s, _ := parseStamp(content)
-	if own, err := d.isOwn(temp, f, info, s.Token); err != nil || !own {
-		return err
-	}
-	if err := d.remove(temp); err != nil && !vanished(err) {
-		return err
-	}
-	return nil
-}
-
-// stale says that f has not been touched for so long that nobody is at work on it.
-func (d *directory) stale(f file) bool {
-	info, err := f.stat()
-	if err != nil {
-		return false
-	}
-	now, err := d.now()
-	return err == nil && now.Sub(info.modified) > beatLost
-}
-
-// isStamp also accepts the beginning of one: its writer may have been killed in between.
-func isStamp(content []byte) bool {
-	_, err := parseStamp(content)
-	return err == nil || content[0] >= '1' && content[0] <= '9'
-}
-
-// discard removes a staged file that did not become a lock, if the name still is its own.
-func (d *directory) discard(temp string, m made) {
-	if own, err := d.isOwn(temp, m.f, m.info, m.stamp.Token); own && err == nil {
-		_ = d.remove(temp)
-	}
-	_ = m.f.unlock()
-	m.f.close()
 }
 
 // create makes the lock file under its own name, where nothing better is to be had. The
@@ -299,7 +145,7 @@ func (d *directory) create(name string) (made, error) {
 		f.close()
 		return made{}, err
 	}
-	return d.confirm(name, name, m, nil)
+	return d.confirm(name, m, nil)
 }
 
 // takeOver replaces the lock file of a dead holder, whose open file the caller has locked, in
@@ -308,8 +154,8 @@ func (d *directory) create(name string) (made, error) {
 // Invariant: only who has the kernel lock of the file that the name points to replaces it.
 // The new file is locked before it gets the name, so there is no moment without a holder.
 func (d *directory) takeOver(upload string, corpse file, info fileInfo, token string) (made, error) {
-	temp, name := tempName(upload), upload+lockSuffix
-	m, err := d.stage(temp, &info)
+	name := upload + lockSuffix
+	m, err := d.stage(upload, &info)
 	if err != nil {
 		return made{}, err
 	}
@@ -319,10 +165,21 @@ func (d *directory) takeOver(upload string, corpse file, info fileInfo, token st
 		err = errAgain
 	}
 	if err != nil {
-		d.discard(temp, m)
+		d.discard(m)
 		return made{}, err
 	}
-	return d.confirm(temp, name, m, d.rename(temp, name))
+	return d.confirm(name, m, d.rename(m.temp, name))
+}
+
+// openToLock opens a file of any user to try its kernel lock. Reading is enough for that on a
+// local file system; NFS turns an exclusive one into a write lock (flock(2)).
+func (d *directory) openToLock(name string) (file, error) {
+	if d.remote {
+		if f, err := d.open(name, os.O_RDWR); !errors.Is(err, fs.ErrPermission) {
+			return f, err
+		}
+	}
+	return d.open(name, os.O_RDONLY)
 }
 
 // content reads what a stamp can be; a longer file is none.

@@ -230,15 +230,19 @@ func (d *directory) now() (time.Time, error) {
 	if !d.remote {
 		return time.Now(), nil
 	}
-	f, err := d.open(clockName, os.O_RDWR|os.O_CREATE)
+	name := clockName
+	if d.isUpload(name) {
+		name = otherName(name)
+	}
+	f, err := d.open(name, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return time.Time{}, err
 	}
 	defer f.close()
 	if err := f.touch(); err != nil {
-		return time.Time{}, fmt.Errorf("touch %s: %w", d.pathOf(clockName), err)
+		return time.Time{}, fmt.Errorf("touch %s: %w", d.pathOf(name), err)
 	}
 	info, err := f.stat()
-	_ = d.remove(clockName) // another process may use and remove it at the same time
+	_ = d.remove(name) // another process may use and remove it at the same time
 	return info.modified, err
 }

@@ -130,11 +130,7 @@ func (d *directory) isUpload(name string) bool {
 // still stands behind counts; an abandoned one must not interrupt the new holder, and is
 // removed. A stock acquirer's looks abandoned, but is made anew at its next poll.
 func (d *directory) wanted(name string) bool {
-	flag := os.O_RDONLY
-	if d.remote {
-		flag = os.O_RDWR // NFS turns an exclusive flock into a write lock (flock(2))
-	}
-	f, err := d.open(name, flag)
+	f, err := d.openToLock(name)
 	if vanished(err) || notAFile(err) {
 		return false
 	}

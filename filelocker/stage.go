@@ -1,0 +1,215 @@
+package filelocker
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
+)
+
+// A lock file is made under a temporary name, which is the same for everybody, so that who
+// comes next finds and removes what a killed process left.
+
+// stuckAfter is how long a file may be in the making before others stop waiting for its maker
+// and use the next name. Making one takes less than a millisecond.
+const stuckAfter = 100 * time.Millisecond
+
+// maxStages is how many makers of one upload's lock file can be stuck at a time.
+const maxStages = 8
+
+// tempName is where a lock file of an upload is made; n counts those who are stuck.
+func tempName(upload string, n int) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(upload))
+	name := strconv.AppendUint([]byte(tempPrefix), h.Sum64(), 36)
+	if n > 0 {
+		name = strconv.AppendInt(append(name, '-'), int64(n), 10)
+	}
+	return string(name)
+}
+
+// otherName is used in place of a name of our own that an upload happens to have.
+func otherName(temp string) string { return temp + "~" }
+
+// made is a lock file of this process: stamped, and locked if the file system can.
+type made struct {
+	f     file
+	info  fileInfo
+	stamp stamp
+	temp  string // the name it was made under
+}
+
+// errStuck says that the maker of a file has stopped in the middle.
+var errStuck = errors.New("stuck")
+
+// stage makes a lock file under a temporary name. doomed is a dead lock file whose kernel
+// lock the caller has, or nil.
+func (d *directory) stage(upload string, doomed *fileInfo) (made, error) {
+	for n := range maxStages {
+		m, swept, err := d.stageAt(tempName(upload, n), doomed)
+		// Who was killed here may have kept others waiting, who went on to the next names.
+		for k := n + 1; swept && k < maxStages; k++ {
+			swept, _ = d.sweepStage(tempName(upload, k), nil)
+		}
+		if !errors.Is(err, errStuck) {
+			return m, err
+		}
+	}
+	return made{}, errAgain
+}
+
+// stageAt also says whether a killed process had left a file under that name.
+func (d *directory) stageAt(temp string, doomed *fileInfo) (m made, swept bool, err error) {
+	f, err := d.open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if errors.Is(err, fs.ErrExist) {
+		if d.isUpload(temp) {
+			temp = otherName(temp)
+		}
+		if swept, err = d.sweepStage(temp, doomed); err != nil {
+			return made{}, swept, err
+		}
+		f, err = d.open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return made{}, swept, errAgain
+	}
+	if err != nil {
+		return made{}, swept, err
+	}
+	m, err = d.stampFile(f, temp)
+	if err == nil {
+		// Between open and lock, somebody may have taken the file for a killed process's,
+		// removed it, and made the next one under the same name.
+		own, oerr := d.stillNamed(temp, m)
+		if own {
+			return m, swept, nil
+		}
+		if err = oerr; err == nil {
+			err = errAgain
+		}
+	}
+	if !errors.Is(err, errAgain) { // else the name is somebody else's
+		_ = d.remove(temp)
+	}
+	_ = f.unlock()
+	f.close()
+	return made{}, swept, err
+}
+
+// stillNamed says whether the new file m still has its only name. On a local file system its
+// number of names tells that, and is known already.
+func (d *directory) stillNamed(name string, m made) (bool, error) {
+	if !d.remote && m.info.links >= 0 {
+		return m.info.links > 0, nil
+	}
+	return d.isOwn(name, m.f, m.info, m.stamp.Token)
+}
+
+// stampFile locks the new file f and writes who has it.
+func (d *directory) stampFile(f file, name string) (made, error) {
+	keeps := kernelLock
+	err := f.tryLock()
+	switch {
+	case errors.Is(err, filelock.ErrBusy):
+		return made{}, errAgain
+	case errors.Is(err, errors.ErrUnsupported):
+		d.beats.Store(true)
+		keeps = heartbeat
+	case err != nil:
+		return made{}, fmt.Errorf("lock %s: %w", d.pathOf(name), err)
+	}
+	if d.remote {
+		keeps = heartbeat
+	}
+	s := newStamp(exclusive, keeps)
+	if err := f.write(s.marshal()); err != nil {
+		return made{}, fmt.Errorf("write %s: %w", d.pathOf(name), err)
+	}
+	info, err := f.stat()
+	if err != nil {
+		return made{}, fmt.Errorf("stat %s: %w", d.pathOf(name), err)
+	}
+	return made{f, info, s, name}, nil
+}
+
+// sweepStage removes what a killed process left under a temporary name. Its kernel lock
+// tells it from one that is being made: whoever has that may remove the name.
+func (d *directory) sweepStage(temp string, doomed *fileInfo) (swept bool, err error) {
+	f, err := d.openToLock(temp)
+	switch {
+	case vanished(err):
+		return false, nil
+	case errors.Is(err, fs.ErrPermission), err != nil && notAFile(err):
+		return false, d.stuck(fileInfo{})
+	case err != nil:
+		return false, err
+	}
+	defer f.close()
+	info, err := f.stat()
+	if err != nil {
+		return false, fmt.Errorf("stat %s: %w", d.pathOf(temp), err)
+	}
+	if doomed == nil || !sameFile(info, *doomed) { // a crash between link and unlink leaves both names
+		err = f.tryLock()
+		defer f.unlock()
+	}
+	switch {
+	case errors.Is(err, filelock.ErrBusy):
+		return false, d.stuck(info)
+	case errors.Is(err, errors.ErrUnsupported) && !d.stale(f):
+		return false, errAgain
+	case err != nil && !errors.Is(err, errors.ErrUnsupported):
+		return false, fmt.Errorf("lock %s: %w", d.pathOf(temp), err)
+	}
+	content, err := d.content(f)
+	if err != nil || len(content) > 0 && !isStamp(content) || d.isUpload(temp) {
+		return false, d.stuck(fileInfo{})
+	}
+	s, _ := parseStamp(content)
+	if own, err := d.isOwn(temp, f, info, s.Token); err != nil || !own {
+		return false, err
+	}
+	if err := d.remove(temp); err != nil && !vanished(err) {
+		return false, err
+	}
+	return true, nil
+}
+
+// stuck says why a file that is being made is in the way. Without a kernel lock that all
+// can see, the one name is what keeps two from taking over at once, and there is no other.
+func (d *directory) stuck(info fileInfo) error {
+	if d.remote || time.Since(info.modified) < stuckAfter {
+		return errAgain
+	}
+	return errStuck
+}
+
+// stale says that f has not been touched for so long that nobody is at work on it.
+func (d *directory) stale(f file) bool {
+	info, err := f.stat()
+	if err != nil {
+		return false
+	}
+	now, err := d.now()
+	return err == nil && now.Sub(info.modified) > beatLost
+}
+
+// isStamp also accepts the beginning of one: its writer may have been killed in between.
+func isStamp(content []byte) bool {
+	_, err := parseStamp(content)
+	return err == nil || content[0] >= '1' && content[0] <= '9'
+}
+
+// discard removes a staged file that did not become a lock, if the name still is its own.
+func (d *directory) discard(m made) {
+	if own, err := d.isOwn(m.temp, m.f, m.info, m.stamp.Token); own && err == nil {
+		_ = d.remove(m.temp)
+	}
+	_ = m.f.unlock()
+	m.f.close()
+}
