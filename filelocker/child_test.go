@@ -1,0 +1,249 @@
+package filelocker_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/tus/tusd/v2/pkg/handler"
+)
+
+// childEnv holds the childSpec of a helper process.
+const childEnv = "FILELOCKER_TEST_CHILD"
+
+// childSpec is what a helper process is to do.
+type childSpec struct {
+	Work string // "" takes orders, see actor; "record" adds records
+	Till int    // the number of records; 0 means until it is killed
+	Kind kind
+	Dir  string
+	Set  settings
+}
+
+// child is a helper process as its test sees it. It gets one order per line and answers
+// with one event per line.
+type child struct {
+	f      *fixture
+	cmd    *exec.Cmd
+	orders io.WriteCloser
+	events chan string // closed when the process has ended
+	thread string      // the thread that carries out "here" and "unlock"
+}
+
+// start starts a helper process with the same locker on the same directory and waits until
+// it is ready. The options can change its command and what it is to do.
+func (f *fixture) start(options ...func(*exec.Cmd, *childSpec)) *child {
+	f.Helper()
+	spec := childSpec{Kind: f.kind, Dir: f.dir, Set: f.set}
+	exe, err := os.Executable()
+	require.NoError(f, err)
+	c := &child{f: f, cmd: exec.Command(exe), events: make(chan string, 1<<16)}
+	for _, o := range options {
+		o(c.cmd, &spec)
+	}
+	line, err := json.Marshal(spec)
+	require.NoError(f, err)
+	// Under the race detector a process waits for a second before it ends.
+	c.cmd.Env = append(os.Environ(), childEnv+"="+string(line), "GORACE=atexit_sleep_ms=0")
+	c.cmd.Stderr = os.Stderr
+	c.orders, err = c.cmd.StdinPipe()
+	require.NoError(f, err)
+	out, err := c.cmd.StdoutPipe()
+	require.NoError(f, err)
+	require.NoError(f, c.cmd.Start())
+	go func() {
+		defer close(c.events)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			c.events <- lines.Text()
+		}
+		_ = c.cmd.Wait()
+	}()
+	f.Cleanup(c.end)
+	var ok bool
+	c.thread, ok = strings.CutPrefix(c.next(), "ready ")
+	require.True(f, ok, "the helper process is not ready")
+	return c
+}
+
+// at has the helper process use another name of the directory.
+func at(dir string) func(*exec.Cmd, *childSpec) {
+	return func(_ *exec.Cmd, spec *childSpec) { spec.Dir = dir }
+}
+
+// recording has the helper process add records, without further orders.
+func recording(till int) func(*exec.Cmd, *childSpec) {
+	return func(_ *exec.Cmd, spec *childSpec) { spec.Work, spec.Till = "record", till }
+}
+
+func (c *child) tell(order string) {
+	c.f.Helper()
+	_, err := fmt.Fprintln(c.orders, order)
+	require.NoError(c.f, err)
+}
+
+// next waits for the next event. It is empty when the process has ended.
+func (c *child) next() string {
+	c.f.Helper()
+	return receive(c.f, c.events, "no event from the helper process")
+}
+
+func (c *child) expect(events ...string) {
+	c.f.Helper()
+	for _, want := range events {
+		require.Equal(c.f, want, c.next(), "the helper process")
+	}
+}
+
+// unlock has the process unlock, which may have been asked to before.
+func (c *child) unlock(id string) {
+	c.f.Helper()
+	c.tell("unlock " + id)
+	event := c.next()
+	for event == "asked "+id {
+		event = c.next()
+	}
+	require.Equal(c.f, "unlocked "+id, event)
+}
+
+// kill kills the process as an operator would, and waits until it is gone.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill()
+	for range c.events {
+	}
+}
+
+// end has the process end by itself, and kills it if it does not.
+func (c *child) end() {
+	c.orders.Close()
+	watchdog := time.AfterFunc(c.f.patience(), func() { _ = c.cmd.Process.Kill() })
+	defer watchdog.Stop()
+	for range c.events {
+	}
+}
+
+// runChild is the helper process.
+func runChild(line string) int {
+	var spec childSpec
+	if err := json.Unmarshal([]byte(line), &spec); err != nil {
+		fmt.Fprintln(os.Stderr, "helper process:", err)
+		return 2
+	}
+	runtime.LockOSThread()
+	fmt.Println("ready", thread())
+	a := &actor{locker: spec.Kind.locker(spec.Dir, spec.Set), locks: make(map[string]*order)}
+	switch spec.Work {
+	case "":
+		lines := bufio.NewScanner(os.Stdin)
+		for lines.Scan() {
+			verb, id, _ := strings.Cut(lines.Text(), " ")
+			a.obey(verb, id)
+		}
+	case "record":
+		return a.record(spec.Dir, spec.Till)
+	default:
+		fmt.Fprintln(os.Stderr, "helper process: unknown work", spec.Work)
+		return 2
+	}
+	return 0
+}
+
+// actor carries out orders:
+//
+//	lock ID    takes the lock in the background: "locked ID" or "failed ID: error"
+//	yield ID   the same, and unlocks when asked to let go
+//	here ID    the same as lock, on the main thread
+//	unlock ID  "unlocked ID" or "kept ID: error", on the main thread
+//	cancel ID  ends the context of lock, yield or here
+//
+// When the release callback is called, it says "asked ID", always between "locked ID" and
+// "unlocked ID": a callback that was under way while the lock was unlocked is not worth a word.
+type actor struct {
+	locker handler.Locker
+
+	mu    sync.Mutex
+	locks map[string]*order
+}
+
+type order struct {
+	lock   handler.Lock
+	ctx    context.Context
+	cancel func()
+	over   bool // unlocked, or about to be
+}
+
+func (a *actor) obey(verb, id string) {
+	switch verb {
+	case "lock":
+		go a.lock(a.prepare(id), id, func() {})
+	case "yield":
+		go a.lock(a.prepare(id), id, func() { a.unlock(id) })
+	case "here":
+		a.lock(a.prepare(id), id, func() {})
+	case "unlock":
+		a.unlock(id)
+	case "cancel":
+		a.find(id).cancel()
+	default:
+		panic("unknown order: " + verb)
+	}
+}
+
+func (a *actor) prepare(id string) *order {
+	lock, err := a.locker.NewLock(id)
+	if err != nil {
+		panic(err)
+	}
+	o := &order{lock: lock}
+	o.ctx, o.cancel = context.WithCancel(context.Background())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.locks[id] = o
+	return o
+}
+
+func (a *actor) find(id string) *order {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.locks[id]
+}
+
+func (a *actor) lock(o *order, id string, asked func()) {
+	locked := make(chan struct{})
+	err := o.lock.Lock(o.ctx, func() {
+		<-locked
+		a.mu.Lock()
+		if !o.over {
+			fmt.Println("asked", id)
+		}
+		a.mu.Unlock()
+		asked()
+	})
+	if err != nil {
+		fmt.Printf("failed %s: %v\n", id, err)
+		return
+	}
+	fmt.Println("locked", id)
+	close(locked)
+}
+
+func (a *actor) unlock(id string) {
+	o := a.find(id)
+	a.mu.Lock()
+	o.over = true
+	a.mu.Unlock()
+	if err := o.lock.Unlock(); err != nil {
+		fmt.Printf("kept %s: %v\n", id, err)
+		return
+	}
+	fmt.Println("unlocked", id)
+}
