@@ -33,3 +33,10 @@ func (l FileLocker) Polling() FileLocker {
 	l.poll = true
 	return l
 }
+
+// Quiet says that this process has no directory open and no timer running.
+func Quiet() bool {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	return len(process.byID) == 0 && !process.timed
+}

@@ -217,5 +217,5 @@ func TestFolderGoesAwayUnderAWaiter(t *testing.T) {
 	holder.expect("asked folder/a")
 	require.Eventually(t, func() bool { return os.RemoveAll(f.path("folder")) == nil },
 		f.patience(), time.Millisecond, "the waiter puts files there now and then")
-	require.Error(t, receive(f, done, "a waiter without a folder"))
+	require.Equal(t, handler.ErrNotFound, receive(f, done, "a waiter without a folder"))
 }

@@ -115,7 +115,7 @@ func (f *fixture) mustBeClosed() {
 // patience is how long a test waits for what has to come. It only ends tests that fail.
 func (f *fixture) patience() time.Duration {
 	if f.kind == stock && underTest() == stock {
-		return 2 * time.Second
+		return time.Second
 	}
 	return time.Minute
 }

@@ -51,6 +51,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/tus/tusd/v2/pkg/handler"
@@ -190,6 +191,9 @@ func (l *lock) lockIn(ctx context.Context, d *directory, requestRelease func()) 
 		if errors.Is(err, handler.ErrLockTimeout) {
 			a.logger.Warn("timed out waiting for a lock", a.attrs()...)
 			return handler.ErrLockTimeout
+		}
+		if _, gone := statDir(filepath.Join(l.Path, l.folder)); l.folder != "" && vanished(gone) {
+			return handler.ErrNotFound // it went away during the wait
 		}
 		return fmt.Errorf("filelocker: lock %q: %w", l.id, err)
 	}

@@ -22,6 +22,7 @@ import (
 func bubble(t *testing.T, f func(t *testing.T, l filelocker.FileLocker)) {
 	t.Helper()
 	dir := t.TempDir()
+	require.Eventually(t, filelocker.Quiet, time.Minute, time.Millisecond, "timers of another test must not fire here")
 	synctest.Test(t, func(t *testing.T) {
 		defer time.Sleep(time.Minute) // until the directory is closed
 		f(t, filelocker.New(dir).Polling())

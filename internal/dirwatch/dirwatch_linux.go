@@ -144,7 +144,11 @@ func (in *instance) read(fd, stop int, done chan<- struct{}) {
 	idle := 0
 	for {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(stop), Events: unix.POLLIN}}
+		quiet := time.Now()
 		_, _ = unix.Poll(fds, -1)
+		if time.Since(quiet) > maxPause {
+			idle = 0 // a new burst, if it is one
+		}
 		if fds[1].Revents != 0 {
 			return
 		}
