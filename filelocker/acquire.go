@@ -165,13 +165,11 @@ func (a *acquirer) tryOnce() (made, error) {
 	return a.probe(f, err == nil)
 }
 
-// busy notes who has the kernel lock on f, once for each wait.
+// busy notes who has the kernel lock on f.
 func (a *acquirer) busy(f file) error {
-	if a.seen.liveness != alive {
-		a.seen = verdict{liveness: alive, why: "its kernel lock is held"}
-		if b, err := a.dir.content(f); err == nil {
-			a.seen.holder, _ = parseStamp(b)
-		}
+	a.seen = verdict{liveness: alive, why: "its kernel lock is held"}
+	if b, err := a.dir.content(f); err == nil {
+		a.seen.holder, _ = parseStamp(b)
 	}
 	return errBusy
 }
