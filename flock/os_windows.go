@@ -1,0 +1,17 @@
+package flock
+
+import (
+	"time"
+
+	"golang.org/x/sys/windows"
+)
+
+const openFlag = 0
+
+func touch(fd uintptr) error {
+	now := windows.NsecToFiletime(time.Now().UnixNano())
+	return windows.SetFileTime(windows.Handle(fd), nil, nil, &now)
+}
+
+// tryLockDir: LockFileEx knows files only.
+func tryLockDir(uintptr) error { return errNoDirLock }

@@ -1,0 +1,110 @@
+package flock_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/tusd-filelock/tusd-filelock/flock"
+)
+
+// asAnother runs f with the rights of another user on files.
+func asAnother(t *testing.T, f func()) {
+	t.Helper()
+	need(t, "to be root", os.Geteuid() == 0)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if unix.Setfsuid(65534) == nil && unix.Setfsgid(65534) == nil {
+			f()
+		}
+	}()
+	<-ended
+}
+
+func TestNoPermission(t *testing.T) {
+	t.Run("another user's file", func(t *testing.T) {
+		s := setUp(t)
+		unlock := s.lock(bg())
+		asAnother(t, func() {
+			require.ErrorIs(t, s.mustFail(flock.TryLock(bg(), s.root)), fs.ErrPermission)
+			require.ErrorIs(t, s.mustFail(flock.TryRLock(bg(), s.root)), fs.ErrPermission)
+		})
+		require.NoError(t, unlock())
+	})
+	t.Run("another user's directory", func(t *testing.T) {
+		s := setUp(t)
+		asAnother(t, func() {
+			err := s.mustFail(flock.TryLock(bg(), s.root))
+			require.ErrorIs(t, err, fs.ErrPermission)
+			require.ErrorContains(t, err, s.path())
+		})
+		_, err := os.Lstat(s.path())
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	})
+	t.Run("a frozen holder in another user's directory", func(t *testing.T) {
+		s := setUp(t)
+		unlock := s.lock(bg())
+		require.NoError(t, os.Chmod(s.path(), 0o666))
+		s.age()
+		asAnother(t, func() {
+			require.ErrorIs(t, s.mustFail(flock.TryLock(bg(), s.root)), fs.ErrPermission)
+		})
+		require.NoError(t, unlock())
+		asAnother(t, func() { require.NoError(t, s.lock(bg())()) }) // stale, but free
+	})
+}
+
+// Another user who may write can recover as well, although the mark is not his to set.
+func TestRecoverAnotherUsersFile(t *testing.T) {
+	s := setUp(t)
+	unlock := s.lock(bg())
+	require.NoError(t, os.Chmod(s.path(), 0o666))
+	require.NoError(t, os.Chmod(s.root.Name(), 0o777))
+	s.age()
+	asAnother(t, func() {
+		mine := s.lock(bg())
+		require.EqualValues(t, 65534, s.stat().Sys().(*syscall.Stat_t).Uid)
+		require.NoError(t, mine())
+	})
+	require.ErrorIs(t, unlock(), flock.ErrUnlockUnsuccessful)
+}
+
+func TestFIFO(t *testing.T) {
+	s := setUp(t)
+	require.NoError(t, unix.Mkfifo(s.path(), 0o600))
+	require.ErrorContains(t, s.mustFail(flock.TryLock(bg(), s.root)), "not a regular file")
+}
+
+// Where directories cannot be locked, those who recover lock another file.
+func TestNoDirectoryLock(t *testing.T) {
+	needStrace(t)
+	recoveryFile := func(s store) string { return filepath.Join(s.root.Name(), flock.RecoveryFile) }
+	for name, rule := range map[string]string{
+		"stale":  "flock:error=EBADF:when=2", // the first one is that of the lock file
+		"frozen": "flock:error=EBADF:when=2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := setUp(t)
+			holder := scenes[name](s)
+			before := s.stat()
+			c := s.start()
+			tr := c.inject(rule)
+			c.do("here", "locked")
+			tr.detach()
+			require.FileExists(t, recoveryFile(s))
+			require.Equal(t, name == "stale", os.SameFile(before, s.stat()))
+			c.do("unlock", "unlocked")
+			if holder != nil {
+				require.Error(t, holder())
+			}
+		})
+	}
+}

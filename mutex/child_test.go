@@ -1,0 +1,185 @@
+package mutex_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tusd-filelock/tusd-filelock/mutex"
+)
+
+// childEnv is set in the helper processes, which get one order per line and answer each
+// with a line.
+const childEnv = "MUTEX_TEST_CHILD"
+
+type child struct {
+	testing.TB
+	cmd     *exec.Cmd
+	orders  io.WriteCloser
+	answers *bufio.Reader
+}
+
+func start(tb testing.TB, options ...func(*exec.Cmd)) *child {
+	tb.Helper()
+	exe, err := os.Executable()
+	require.NoError(tb, err)
+	c := &child{TB: tb, cmd: exec.Command(exe)}
+	// Under the race detector a process waits for a second before it ends.
+	c.cmd.Env = append(os.Environ(), childEnv+"=1", "GORACE=atexit_sleep_ms=0")
+	c.cmd.Stderr = os.Stderr
+	c.orders, err = c.cmd.StdinPipe()
+	require.NoError(tb, err)
+	out, err := c.cmd.StdoutPipe()
+	require.NoError(tb, err)
+	c.answers = bufio.NewReader(out)
+	for _, o := range options {
+		o(c.cmd)
+	}
+	require.NoError(tb, c.cmd.Start())
+	tb.Cleanup(func() {
+		c.orders.Close()
+		c.kill()
+	})
+	return c
+}
+
+func withEnv(env ...string) func(*exec.Cmd) {
+	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, env...) }
+}
+
+// tell gives an order and waits for the answer.
+func (c *child) tell(order ...string) string {
+	c.Helper()
+	c.order(order...)
+	return c.answer()
+}
+
+func (c *child) order(order ...string) {
+	c.Helper()
+	_, err := fmt.Fprintln(c.orders, strings.Join(order, " "))
+	require.NoError(c, err)
+}
+
+func (c *child) answer() string {
+	c.Helper()
+	line, err := c.answers.ReadString('\n')
+	require.NoError(c, err, "the helper process is gone")
+	return strings.TrimSuffix(line, "\n")
+}
+
+func (c *child) hold(name string) {
+	c.Helper()
+	require.Equal(c, "held", c.tell("acquire", name))
+}
+
+func (c *child) release(name string) {
+	c.Helper()
+	require.Equal(c, "released", c.tell("release", name))
+}
+
+// kill kills the process and waits until it is gone.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill()
+	_ = c.cmd.Wait()
+}
+
+// runChild is the helper process.
+func runChild() {
+	held := make(map[string]mutex.Releaser)
+	orders := bufio.NewScanner(os.Stdin)
+	for orders.Scan() {
+		order := strings.Fields(orders.Text())
+		fmt.Println(obey(held, order[0], order[1:]))
+	}
+}
+
+func obey(held map[string]mutex.Releaser, order string, args []string) any {
+	switch order {
+	case "acquire":
+		r, err := mutex.Acquire(wallSpec(args[0]))
+		if err != nil {
+			return err
+		}
+		held[args[0]] = r
+		return "held"
+	case "try":
+		r, err := mutex.Acquire(impatient(args[0]))
+		if err != nil {
+			return err
+		}
+		r.Release()
+		return "free"
+	case "release":
+		held[args[0]].Release()
+		return "released"
+	case "count": // name, file, how often, and whether to remove the lock file in between
+		n, _ := strconv.Atoi(args[2])
+		for range n {
+			if err := count(args[0], args[1], args[3] == "remove"); err != nil {
+				return err
+			}
+		}
+		return "counted"
+	default:
+		return obeySystem(order, args)
+	}
+}
+
+// count adds one to the number in the file, which goes wrong if two do it at once.
+func count(name, path string, remove bool) error {
+	r, err := mutex.Acquire(wallSpec(name))
+	if err != nil {
+		return err
+	}
+	defer r.Release()
+	if remove {
+		defer os.Remove(mutex.Path(name))
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(string(b))
+	if err != nil {
+		return fmt.Errorf("somebody else is writing: %w", err)
+	}
+	runtime.Gosched()
+	return os.WriteFile(path, []byte(strconv.Itoa(n+1)), 0o600)
+}
+
+// mustCount has the processes count together.
+func mustCount(tb testing.TB, name, mode string, children ...*child) {
+	tb.Helper()
+	const each = 300
+	path := tb.TempDir() + "/count"
+	require.NoError(tb, os.WriteFile(path, []byte("0"), 0o600))
+	for _, c := range children {
+		c.order("count", name, path, strconv.Itoa(each), mode)
+	}
+	for _, c := range children {
+		require.Equal(tb, "counted", c.answer())
+	}
+	b, err := os.ReadFile(path)
+	require.NoError(tb, err)
+	require.Equal(tb, strconv.Itoa(each*len(children)), string(b), "two held it at once")
+}
+
+func allStacks() []string {
+	text := make([]byte, 1<<20)
+	return strings.Split(string(text[:runtime.Stack(text, true)]), "\n\n")
+}
+
+// eventually waits for what another goroutine is about to do.
+func eventually(tb testing.TB, ok func() bool, what string) {
+	tb.Helper()
+	require.Eventually(tb, ok, patience, time.Millisecond, what)
+}

@@ -1,0 +1,126 @@
+//go:build darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd
+
+package mutex_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tusd-filelock/tusd-filelock/mutex"
+)
+
+const (
+	nobody   = 65534
+	somebody = 54321
+)
+
+func as(uid uint32) func(*exec.Cmd) {
+	return func(cmd *exec.Cmd) {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		// Others may not enter the directory in which go test puts its programs.
+		if _, err := os.Stat("/proc/self/exe"); err == nil {
+			cmd.Path = "/proc/self/exe"
+		}
+	}
+}
+
+func needRoot(t *testing.T) { need(t, "root, to be other users", os.Geteuid() == 0) }
+
+func TestUsersShare(t *testing.T) {
+	needRoot(t)
+	a, b := start(t, as(nobody)), start(t, as(somebody))
+	name := newName(t)
+	a.hold(name)
+	require.EqualValues(t, nobody, stat(t, mutex.Path(name)).Uid)
+	require.Equal(t, mutex.ErrTimeout.Error(), b.tell("try", name))
+	mustBeBusy(t, name)
+	b.order("acquire", name)
+	a.release(name)
+	require.Equal(t, "held", b.answer())
+	require.Equal(t, mutex.ErrTimeout.Error(), a.tell("try", name))
+	b.release(name)
+	r := mustAcquire(t, wallSpec(name))
+	require.Equal(t, mutex.ErrTimeout.Error(), a.tell("try", name))
+	require.Equal(t, mutex.ErrTimeout.Error(), b.tell("try", name))
+	r.Release()
+	require.EqualValues(t, nobody, stat(t, mutex.Path(name)).Uid, "the file is still its maker's")
+	mustCount(t, name, "keep", start(t), start(t))
+
+	mine := newName(t)
+	mustBeFree(t, mine)
+	require.Equal(t, "free", a.tell("try", mine))
+	require.Zero(t, stat(t, mutex.Path(mine)).Uid)
+}
+
+// A private file of somebody else cannot be locked, and the error says which.
+func TestPrivateFileOfAnotherUser(t *testing.T) {
+	needRoot(t)
+	name := newName(t)
+	path := mutex.Path(name)
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	c := start(t, as(nobody))
+	c.order("acquire", name) // it may be one that is being made, at first
+	require.Equal(t, "open "+path+": permission denied", c.answer())
+	mustBeFree(t, name) // its owner makes it what it should be
+	require.Equal(t, "free", c.tell("try", name))
+}
+
+func TestSudo(t *testing.T) {
+	needRoot(t)
+	for what, test := range map[string]struct {
+		env      environment
+		uid, gid uint32
+	}{
+		"sudo":          {environment{"SUDO_UID": "54321", "SUDO_GID": "54322"}, 54321, 54322},
+		"no sudo":       {environment{}, 0, 0},
+		"only a user":   {environment{"SUDO_UID": "54321"}, 0, 0},
+		"not a number":  {environment{"SUDO_UID": "54321", "SUDO_GID": "x"}, 0, 0},
+		"negative":      {environment{"SUDO_UID": "-1", "SUDO_GID": "-1"}, 0, 0},
+		"no change":     {environment{"SUDO_UID": strconv.FormatUint(1<<32-1, 10), "SUDO_GID": "1"}, 0, 0},
+		"empty":         {environment{"SUDO_UID": "", "SUDO_GID": ""}, 0, 0},
+		"root's sudo":   {environment{"SUDO_UID": "0", "SUDO_GID": "0"}, 0, 0},
+		"only a spaced": {environment{"SUDO_UID": " 1", "SUDO_GID": "1"}, 0, 0},
+	} {
+		t.Run(what, func(t *testing.T) {
+			p, dir := place(t, test.env)
+			path := filepath.Join(dir, "juju-a")
+			for range 2 {
+				r, err := p.Acquire(wallSpec("a"))
+				require.NoError(t, err)
+				r.Release()
+				st := stat(t, path)
+				require.Equal(t, []uint32{test.uid, test.gid}, []uint32{st.Uid, st.Gid})
+				require.EqualValues(t, syscall.S_IFREG|0o444, st.Mode)
+			}
+
+			// What was found, and not made, is left alone.
+			old := filepath.Join(dir, "juju-old")
+			require.NoError(t, os.WriteFile(old, nil, 0o644))
+			require.NoError(t, os.Chown(old, 7, 7))
+			r, err := p.Acquire(wallSpec("old"))
+			require.NoError(t, err)
+			r.Release()
+			require.EqualValues(t, 7, stat(t, old).Uid)
+		})
+	}
+	t.Run("the process's environment", func(t *testing.T) {
+		name := newName(t)
+		c := start(t, withEnv("SUDO_UID=54321", "SUDO_GID=54322", "SUDO_COMMAND=x"))
+		require.Equal(t, "ok", c.tell("umask", "077"))
+		c.hold(name)
+		st := stat(t, mutex.Path(name))
+		require.EqualValues(t, syscall.S_IFREG|0o444, st.Mode)
+		require.Equal(t, []uint32{54321, 54322}, []uint32{st.Uid, st.Gid})
+	})
+	t.Run("not as root", func(t *testing.T) {
+		name := newName(t)
+		start(t, as(nobody), withEnv("SUDO_UID=54321", "SUDO_GID=54322")).hold(name)
+		require.EqualValues(t, nobody, stat(t, mutex.Path(name)).Uid)
+	})
+}
