@@ -22,6 +22,7 @@ type hold struct {
 	// Guarded by the registry's mu.
 	settled bool // has lasted for listenAfter
 	looking bool // a look is due
+	looked  bool // there was a look since it has settled
 	ended   bool
 	lost    bool // the name no longer is this file's
 	wanted  bool // another process asked for it
@@ -50,12 +51,10 @@ func (h *hold) look() {
 		h.beat()
 	}
 	wanted := own && h.dir.requested(h.upload.name+stopSuffix)
-	if own && !wanted {
-		return
-	}
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	if h.ended {
+	h.looked = h.settled // from then on, what happens is reported
+	if own && !wanted || h.ended {
 		return
 	}
 	if !own && !h.lost {

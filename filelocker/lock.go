@@ -211,6 +211,7 @@ func (l *lock) lockIn(ctx context.Context, d *directory, requestRelease func()) 
 // matches [ErrLockLost] when somebody took its file away. After any error but the first the
 // lock is not held any more. tusd ignores the error, so it is logged too.
 func (l *lock) Unlock() error {
+	l.lookBeforeHandOver()
 	process.mu.Lock()
 	if l.held == nil {
 		process.mu.Unlock()
@@ -236,6 +237,21 @@ func (l *lock) Unlock() error {
 		return l.failed(fmt.Errorf("filelocker: %w", err))
 	}
 	return nil
+}
+
+// lookBeforeHandOver looks at the disk for a hold that is about to be handed over and that
+// nobody has looked at yet, because it is too young to be listened for: a loss would be
+// handed on unseen.
+func (l *lock) lookBeforeHandOver() {
+	process.mu.Lock()
+	var h *hold
+	if l.held != nil && len(l.upload.line) > 0 && !l.upload.hold.looked {
+		h = l.upload.hold
+	}
+	process.mu.Unlock()
+	if h != nil {
+		h.look()
+	}
 }
 
 func (l *lock) failed(err error) error {
