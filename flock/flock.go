@@ -44,8 +44,9 @@
 // without such locks, or a system without them, is an error that matches
 // [errors.ErrUnsupported].
 //
-// On Unix recoverers exclude each other by a kernel lock on the directory itself; see
-// [RecoveryFile] for where that is not possible.
+// The lock file is created and recovered under a kernel lock on the directory itself, for
+// which the directory must be readable; see [RecoveryFile] for where that is not possible.
+// So a program that locks the directory itself with flock(2) holds up both.
 package flock
 
 import (
@@ -65,9 +66,9 @@ const (
 	// moment in which it is about to be removed as stale.
 	LockFile = ".lock"
 
-	// RecoveryFile is the name of a second file, on which those who recover a stale lock
-	// exclude each other where a directory cannot be locked: on Windows and on NFS. It stays
-	// as well.
+	// RecoveryFile is the name of a second file, on which those who create or recover the lock
+	// file exclude each other where a directory cannot be locked: on Windows and on NFS. It
+	// stays as well, and must not be removed either.
 	RecoveryFile = ".lock.recovery"
 
 	// HeartbeatInterval is how often a holder refreshes the modification time of the lock file.

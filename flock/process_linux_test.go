@@ -148,6 +148,9 @@ func TestFrozenHolder(t *testing.T) {
 // A holder that was frozen and replaced learns of it from its heartbeat, long before it
 // unlocks. This takes one interval.
 func TestFrozenHolderWakes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("this test takes one heartbeat")
+	}
 	t.Parallel()
 	s := store{TB: t}
 	var err error
@@ -210,7 +213,7 @@ func TestOneHeir(t *testing.T) {
 // second kernel lock watches that nobody is inside with somebody else.
 func TestStorm(t *testing.T) {
 	s := setUp(t)
-	length := 5 * time.Second
+	length := 3 * time.Second
 	if testing.Short() {
 		length = time.Second
 	}

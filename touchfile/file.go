@@ -16,7 +16,7 @@ import (
 // The pauses between two looks at a file that another process has locked.
 const (
 	minPause = 1 * time.Millisecond
-	maxPause = 25 * time.Millisecond
+	maxPause = 10 * time.Millisecond
 )
 
 var (

@@ -104,6 +104,6 @@ func TestRemovedUnderWay(t *testing.T) {
 			}
 		}
 	}
-	require.GreaterOrEqual(t, steps, 4)
 	require.LessOrEqual(t, late, 1, "the look at the name is the last thing that it does")
+	require.GreaterOrEqual(t, steps, 4)
 }
