@@ -190,7 +190,7 @@ func TestBurst(t *testing.T) {
 func TestOverflow(t *testing.T) {
 	b, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
 	if err != nil {
-		t.Skip("the kernel has no inotify:", err)
+		need(t, "needs inotify")
 	}
 	var limit int
 	_, err = fmt.Sscan(string(b), &limit)
@@ -262,7 +262,7 @@ func TestRemote(t *testing.T) {
 	require.False(t, dirwatch.Remote(open(t, t.TempDir())), "tests run on a local file system")
 	proc, err := os.Open("/proc")
 	if err != nil {
-		t.Skip("no /proc:", err)
+		need(t, "needs /proc")
 	}
 	defer proc.Close()
 	require.True(t, dirwatch.Remote(proc), "what is not known to be local counts as remote")
