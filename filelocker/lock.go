@@ -12,8 +12,8 @@
 // process's lock. What cannot be judged keeps its lock.
 //
 // A holder that is asked to let go is told at once, in its own process and in others. In one
-// process a lock goes from hand to hand, first come, first served, without touching the
-// disk; a waiter in another process ends that chain.
+// process a lock goes from hand to hand, first come, first served, and the file stays as it
+// is; a waiter in another process ends that chain.
 //
 // A clean Unlock leaves the directory as it was, a failed Lock undoes what it did, and what
 // a killed process left is removed by whoever locks the same upload next.
@@ -85,12 +85,14 @@ type FileLocker struct {
 	Path string
 
 	// HolderPollInterval is how often a holder looks for a release request where the kernel
-	// does not report one. Zero and less means [DefaultHolderPollInterval], 1 second. For
-	// several lockers over one directory in one process, the first one's applies.
+	// does not report one. Zero and less means [DefaultHolderPollInterval], 1 second; more than
+	// 10 seconds is cut to that where a heartbeat keeps the lock. For several lockers over one
+	// directory in one process, the first one's applies.
 	HolderPollInterval time.Duration
 
 	// AcquirerPollInterval is the longest time after which a waiter tries again, also if
-	// nothing was reported. Zero and less means [DefaultAcquirerPollInterval], 3 seconds.
+	// nothing was reported. Zero and less means [DefaultAcquirerPollInterval], 3 seconds; more
+	// than 5 seconds is cut to that, because a waiter shows with each look that it still waits.
 	AcquirerPollInterval time.Duration
 
 	// Logger is told of waits (debug), takeovers (info), timeouts and lost locks (warning)
