@@ -24,7 +24,7 @@ const (
 
 // acquirer is the one of this process who tries for an upload's lock on disk.
 type acquirer struct {
-	id     string
+	*holder
 	upload *upload
 	dir    *directory
 	every  time.Duration // the longest time between two looks
@@ -34,22 +34,21 @@ type acquirer struct {
 
 // acquire tries until it has the lock, the context ends, or trying makes no sense.
 func (a *acquirer) acquire(ctx context.Context, unhurried bool) (h *hold, err error) {
-	if !unhurried {
+	req := &request{dir: a.dir, name: a.upload.name + stopSuffix, mode: a.mode}
+	if !unhurried && !a.keptOut(req) {
 		// Mostly nobody holds the lock; if not, try says what is in the way.
-		if m, perr := a.dir.publish(a.upload.name); perr == nil {
+		if m, perr := a.dir.publish(a.upload.name, a.mode); perr == nil {
 			h = a.held(m)
 		} else {
 			h, err = a.try()
 		}
 	}
-	stop := a.upload.name + stopSuffix
 	if h == nil && err == nil {
-		req := &request{dir: a.dir, name: stop}
 		h, err = a.wait(ctx, req, unhurried)
 		req.withdraw() // before the new hold looks for the requests of others
 	}
-	if h != nil {
-		h.wanted = a.dir.wanted(stop)
+	if h != nil && a.mode == exclusive { // a reader has looked before, and will when it settles
+		h.wanted, _ = a.dir.claimed(req.name, nil)
 	}
 	return h, err
 }
@@ -57,8 +56,8 @@ func (a *acquirer) acquire(ctx context.Context, unhurried bool) (h *hold, err er
 // wait tries again each time the disk may have changed.
 func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hold, error) {
 	a.dir.listener.listen(a.dir)
-	a.setWaiting(true)
-	defer a.setWaiting(false)
+	a.setWaiting(true, false)
+	defer a.setWaiting(false, false)
 
 	if unhurried {
 		if err := a.letOthersTry(ctx, req); err != nil {
@@ -68,16 +67,12 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 	pause := firstLook
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
-	for logged := false; ; logged = true {
-		if err := req.post(); err != nil {
-			return nil, fmt.Errorf("ask for release: %w", err)
-		}
-		if h, err := a.try(); h != nil || err != nil {
+	for log := a.waitLog(); ; {
+		h, err := a.look(req)
+		if h != nil || err != nil {
 			return h, err
 		}
-		if !logged {
-			a.logger.Debug("waiting for a lock", a.attrs()...)
-		}
+		log()
 		timer.Reset(pause)
 		select {
 		case <-a.upload.wake:
@@ -86,6 +81,45 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 			pause = min(2*pause, a.every, requestLife/2)
 		case <-ctx.Done():
 			return nil, handler.ErrLockTimeout
+		case <-a.gone:
+			return nil, handler.ErrLockTimeout
+		}
+	}
+}
+
+// look asks for the lock and tries to take it. A writer asks first: its claim holds from then
+// on. A reader first sees whether there is anybody to ask, as other readers are not.
+func (a *acquirer) look(req *request) (h *hold, err error) {
+	if a.mode == exclusive {
+		if err = req.post(); err == nil {
+			return a.try()
+		}
+		return nil, fmt.Errorf("ask for release: %w", err)
+	}
+	a.setWaiting(true, true)
+	if a.keptOut(req) {
+		return nil, nil
+	}
+	a.setWaiting(true, false)
+	if h, err = a.try(); h == nil && err == nil && a.seen.holder.Mode != shared {
+		if err = req.post(); err != nil {
+			err = fmt.Errorf("ask for release: %w", err)
+		}
+	}
+	return h, err
+}
+
+// waitLog returns what logs a look in vain: the first, and one after a while.
+func (a *acquirer) waitLog() func() {
+	start, logged := time.Now(), 0
+	return func() {
+		switch {
+		case logged == 0:
+			logged = 1
+			a.logger.Debug("waiting for a lock", a.attrs()...)
+		case logged == 1 && time.Since(start) >= patience:
+			logged = 2
+			a.logger.Info("still waiting for a lock", a.attrs()...)
 		}
 	}
 }
@@ -93,8 +127,10 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 // letOthersTry waits for courtesy, with the own request on disk. What is reported meanwhile
 // includes the release that this process has just made itself.
 func (a *acquirer) letOthersTry(ctx context.Context, req *request) error {
-	if err := req.post(); err != nil {
-		return fmt.Errorf("ask for release: %w", err)
+	if a.mode == exclusive {
+		if err := req.post(); err != nil {
+			return fmt.Errorf("ask for release: %w", err)
+		}
 	}
 	select {
 	case <-time.After(courtesy):
@@ -104,14 +140,12 @@ func (a *acquirer) letOthersTry(ctx context.Context, req *request) error {
 	}
 }
 
-func (a *acquirer) setWaiting(waiting bool) {
+// setWaiting says what a.upload.wake is to be told of; heedsStop: of requests too, which a
+// waiter that makes one itself must not be woken by.
+func (a *acquirer) setWaiting(waiting, heedsStop bool) {
 	process.mu.Lock()
-	a.upload.waiting = waiting
+	a.upload.waiting, a.upload.heedsStop = waiting, heedsStop
 	process.mu.Unlock()
-	select {
-	case <-a.upload.wake:
-	default:
-	}
 }
 
 // try takes the lock if nobody holds it, or its holder is proven dead. A nil hold without an
@@ -139,7 +173,7 @@ func (a *acquirer) tryOnce() (made, error) {
 	f, err := a.dir.openToLock(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return a.dir.publish(a.upload.name)
+		return a.dir.publish(a.upload.name, a.mode)
 	case errors.Is(err, fs.ErrPermission):
 		a.seen = verdict{liveness: unknown, why: "not allowed to open it"}
 		return made{}, errBusy
@@ -153,7 +187,10 @@ func (a *acquirer) tryOnce() (made, error) {
 	defer f.close()
 	err = f.tryLock()
 	if errors.Is(err, filelock.ErrBusy) {
-		return made{}, a.busy(f)
+		if a.busy(f); a.joinable() {
+			return a.join()
+		}
+		return made{}, errBusy
 	}
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return made{}, fmt.Errorf("lock %s: %w", a.dir.pathOf(name), err)
@@ -166,12 +203,11 @@ func (a *acquirer) tryOnce() (made, error) {
 }
 
 // busy notes who has the kernel lock on f.
-func (a *acquirer) busy(f file) error {
+func (a *acquirer) busy(f file) {
 	a.seen = verdict{liveness: alive, why: "its kernel lock is held"}
 	if b, err := a.dir.content(f); err == nil {
 		a.seen.holder, _ = parseStamp(b)
 	}
-	return errBusy
 }
 
 // probe judges the holder of the open file f and takes over from a dead one.
@@ -203,7 +239,7 @@ func (a *acquirer) probe(f file, locked bool) (made, error) {
 	if v.liveness != dead {
 		return made{}, errBusy
 	}
-	m, err := a.dir.takeOver(a.upload.name, f, info, v.holder.Token)
+	m, err := a.dir.takeOver(a.upload.name, a.mode, f, info, v.holder.Token)
 	if err == nil {
 		a.logger.Info("lock taken over from a dead holder", a.attrs()...)
 	}
@@ -239,6 +275,7 @@ func (a *acquirer) held(m made) *hold {
 		upload: a.upload,
 		name:   a.upload.name + lockSuffix,
 		token:  m.stamp.Token,
+		mode:   a.mode,
 		keeps:  m.stamp.Keeps,
 		start:  time.Now(),
 		beaten: time.Now(),
@@ -250,11 +287,14 @@ func (a *acquirer) held(m made) *hold {
 
 // attrs describes the holder found last.
 func (a *acquirer) attrs() []any {
-	attrs := []any{"id", a.id, "file", a.dir.pathOf(a.upload.name + lockSuffix), "holder", a.seen.liveness.String(), "why", a.seen.why}
+	attrs := []any{"id", a.lock.id, "file", a.dir.pathOf(a.upload.name + lockSuffix), "holder", a.seen.liveness.String(), "why", a.seen.why}
+	if a.who != "" {
+		attrs = append(attrs, "request", a.who)
+	}
 	if s := a.seen.holder; s.PID != 0 {
 		attrs = append(attrs, "pid", s.PID)
 		if !s.bare() {
-			attrs = append(attrs, "host", s.Host, "since", s.Since)
+			attrs = append(attrs, "host", s.Host, "since", s.Since, "mode", string(s.Mode))
 		}
 	}
 	return attrs

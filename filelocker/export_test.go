@@ -1,6 +1,10 @@
 package filelocker
 
-import "time"
+import (
+	"context"
+	"net/http"
+	"time"
+)
 
 // What the tests in package filelocker_test need of the inside.
 
@@ -39,4 +43,9 @@ func Quiet() bool {
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	return len(process.byID) == 0 && !process.timed
+}
+
+// Reading is ctx for a request that only reads, as ShareReads has it.
+func Reading(ctx context.Context) context.Context {
+	return context.WithValue(ctx, readKey{}, http.MethodHead)
 }

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
 )
 
 // hold is what this process has on disk: the lock file, open and locked. It outlives its
@@ -15,6 +17,7 @@ type hold struct {
 	upload *upload
 	name   string // of the lock file
 	token  string
+	mode   mode
 	keeps  keeper
 	start  time.Time
 	logger *slog.Logger
@@ -32,7 +35,11 @@ type hold struct {
 	info   fileInfo
 	closed bool
 	beaten time.Time
+	hinted time.Time // when readers were last asked by what may be nobody
 }
+
+// hintAfter is how far apart two requests without a claim must be to count for readers.
+const hintAfter = 500 * time.Millisecond
 
 // look compares the disk with what the hold believes, and tells the holder what it finds: a
 // request to let go, or that the lock is gone.
@@ -50,11 +57,18 @@ func (h *hold) look() {
 	if own && h.keeps == heartbeat && time.Since(h.beaten) >= beatEvery {
 		h.beat()
 	}
-	wanted := own && h.dir.requested(h.upload.name+stopSuffix)
+	wanted := own && h.requested()
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	h.looked = h.settled // from then on, what happens is reported
-	if own && !wanted || h.ended {
+	if h.ended {
+		return
+	}
+	if own && !wanted {
+		if h.mode == shared && h.wanted { // who claimed it has given up
+			h.wanted = false
+			h.upload.admit()
+		}
 		return
 	}
 	if !own && !h.lost {
@@ -62,7 +76,28 @@ func (h *hold) look() {
 		h.logger.Warn("lock lost: its file was removed or replaced", "file", h.dir.pathOf(h.name))
 	}
 	h.wanted = h.wanted || wanted
-	h.upload.owner.ask()
+	h.upload.ask()
+}
+
+// requested says whether another process wants the lock.
+//
+// Readers heed a claim. A request without one can be a leftover, or that of a reader that is
+// about to join, and is removed; only who asks again after a while, as stock acquirers do,
+// wants the lock indeed.
+func (h *hold) requested() bool {
+	stop := h.upload.name + stopSuffix
+	if h.mode == exclusive {
+		return h.dir.requested(stop)
+	}
+	claimed, hint := h.dir.claimed(stop, nil)
+	if claimed || !hint {
+		return claimed
+	}
+	age := time.Since(h.hinted)
+	if age > requestLife {
+		h.hinted = time.Now()
+	}
+	return age > hintAfter && age <= requestLife
 }
 
 func (h *hold) beat() {
@@ -74,24 +109,11 @@ func (h *hold) beat() {
 }
 
 // release removes the lock file if the name still is its own, and gives back the kernel lock.
-//
-// Invariant: only who has the kernel lock of the file that the name points to removes or
-// replaces the name. So the name cannot change between the look and the removal.
 func (h *hold) release() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	own, err := h.dir.isOwn(h.name, h.f, h.info, h.token)
-	switch {
-	case err != nil:
-		err = fmt.Errorf("unlock: %w", err)
-	case !own:
-		err = fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), ErrLockLost)
-	default:
-		if err = h.dir.remove(h.name); err != nil {
-			err = fmt.Errorf("unlock: %w", err)
-		}
-	}
+	err := h.remove()
 	if uerr := h.f.unlock(); err == nil && uerr != nil && !errors.Is(uerr, errors.ErrUnsupported) {
 		err = fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), uerr)
 	}
@@ -99,6 +121,55 @@ func (h *hold) release() error {
 		err = fmt.Errorf("unlock %s: close: %w", h.dir.pathOf(h.name), cerr)
 	}
 	return err
+}
+
+// remove removes the lock file, or leaves that to the other readers.
+//
+// Invariant: only who has the kernel lock of the file that the name points to removes or
+// replaces the name. So the name cannot change between the look and the removal.
+func (h *hold) remove() error {
+	if h.mode == shared {
+		if last, err := h.isLast(); err != nil || !last {
+			return err
+		}
+	}
+	own, err := h.dir.isOwn(h.name, h.f, h.info, h.token)
+	if err == nil && !own {
+		return h.lostError()
+	}
+	if err == nil {
+		err = h.dir.remove(h.name)
+	}
+	if err != nil {
+		return fmt.Errorf("unlock: %w", err)
+	}
+	return nil
+}
+
+// isLast turns a reader's kernel lock into an exclusive one, which only the last reader gets.
+//
+// Invariant: of those who leave at the same time, one at least is the last: who is refused was
+// so by one that still had its lock, and that one's own turn to ask comes later. If it was
+// refused by an acquirer, which can come in while the conversion holds nothing (flock(2)), then
+// that one takes the file for a dead reader's, and replaces it.
+func (h *hold) isLast() (bool, error) {
+	err := h.f.tryLock()
+	if err == nil || errors.Is(err, errors.ErrUnsupported) { // without kernel locks nobody could join
+		return true, nil
+	}
+	if !errors.Is(err, filelock.ErrBusy) {
+		return false, fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), err)
+	}
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	if h.lost {
+		return false, h.lostError()
+	}
+	return false, nil
+}
+
+func (h *hold) lostError() error {
+	return fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), ErrLockLost)
 }
 
 // isOwn says whether name still is the open file f, last seen as info. A file server may

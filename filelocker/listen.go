@@ -111,8 +111,11 @@ func (d *directory) notify(name []byte) (mattered bool) {
 	}
 	if base, ok := bytes.CutSuffix(name, []byte(stopSuffix)); ok {
 		u := d.uploads[string(base)]
-		if u == nil || u.hold == nil {
+		switch {
+		case u == nil:
 			return false
+		case u.hold == nil:
+			return u.heedsStop && u.wakeWaiter()
 		}
 		d.listener.look(d, u.hold)
 		return true

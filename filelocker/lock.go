@@ -50,7 +50,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -139,15 +138,15 @@ func (l FileLocker) NewLock(id string) (handler.Lock, error) {
 }
 
 // lock is a handler.Lock. It can be locked again after Unlock; a second Lock before that
-// waits like any other.
+// waits or shares like any other.
 type lock struct {
 	FileLocker
 	place
 	id string
 
 	// Guarded by the registry's mu.
-	held   *holder // nil: not held
-	upload *upload
+	held   *holder // the last of its holds; nil: not held
+	upload *upload // that it holds
 }
 
 // Lock returns when the lock is held. Whoever holds it is asked to let go, through the
@@ -176,22 +175,21 @@ func (l *lock) Lock(ctx context.Context, requestRelease func()) error {
 
 // lockIn gets in line behind this process's own holders, then tries on disk.
 func (l *lock) lockIn(ctx context.Context, d *directory, requestRelease func()) error {
-	w := &holder{lock: l, release: requestRelease}
+	w := l.holder(ctx, requestRelease)
 	u, turn, err := d.enqueue(ctx, l.name, w)
 	if err != nil {
-		l.Logger.Warn("timed out waiting for a lock of this process",
-			"id", l.id, "file", d.pathOf(l.name+lockSuffix), "pid", os.Getpid(), "since", u.heldSince())
+		w.logEnd("a lock of this process", u.attrs(w))
 		return err
 	}
 	if turn.hold != nil {
 		return nil
 	}
-	a := &acquirer{id: l.id, upload: u, dir: d, every: l.AcquirerPollInterval, logger: l.Logger}
+	a := &acquirer{holder: w, upload: u, dir: d, every: l.AcquirerPollInterval, logger: l.Logger}
 	h, err := a.acquire(ctx, turn.unhurried)
 	if err != nil {
 		u.pass(false)
 		if errors.Is(err, handler.ErrLockTimeout) {
-			a.logger.Warn("timed out waiting for a lock", a.attrs()...)
+			w.logEnd("a lock", a.attrs())
 			return handler.ErrLockTimeout
 		}
 		if _, gone := statDir(filepath.Join(l.Path, l.folder)); l.folder != "" && vanished(gone) {
@@ -221,13 +219,22 @@ func (l *lock) Unlock() error {
 	}
 	u := l.upload
 	h, d := u.hold, u.dir
-	l.held, l.upload = nil, nil
+	u.drop(l.held)
+	if len(u.owners) > 0 {
+		lost := h.lost
+		process.mu.Unlock()
+		process.leave(d)
+		if lost {
+			return l.failed(fmt.Errorf("filelocker: %w", h.lostError()))
+		}
+		return nil
+	}
 	if u.handOver() {
 		process.mu.Unlock()
 		process.leave(d)
 		return nil
 	}
-	u.owner, u.hold = nil, nil
+	u.hold = nil
 	h.ended = true
 	wanted := h.wanted
 	process.mu.Unlock()
@@ -247,7 +254,7 @@ func (l *lock) Unlock() error {
 func (l *lock) lookBeforeHandOver() {
 	process.mu.Lock()
 	var h *hold
-	if l.held != nil && len(l.upload.line) > 0 && !l.upload.hold.looked {
+	if l.held != nil && l.held.mode == exclusive && len(l.upload.line) > 0 && !l.upload.hold.looked {
 		h = l.upload.hold
 	}
 	process.mu.Unlock()

@@ -37,7 +37,10 @@ type stampInfo struct {
 // mode is how the lock is held.
 type mode string
 
-const exclusive mode = "exclusive"
+const (
+	exclusive mode = "exclusive"
+	shared    mode = "shared"
+)
 
 // keeper is what keeps a lock: a kernel lock on its file, or the file's modification time
 // where other machines cannot see the kernel lock.

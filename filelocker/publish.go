@@ -38,12 +38,12 @@ var errAgain = errors.New("changed meanwhile")
 //
 // Invariant: stage returns a file that has the temporary name and a kernel lock, and only who
 // has that lock moves or removes the name. So what a rename moves is the own file.
-func (d *directory) publish(upload string) (made, error) {
+func (d *directory) publish(upload string, how mode) (made, error) {
 	if d.means.Load() == byCreate {
-		return d.create(upload + lockSuffix)
+		return d.create(upload+lockSuffix, how)
 	}
 	name := upload + lockSuffix
-	m, err := d.stage(upload, nil)
+	m, err := d.stage(upload, how, nil)
 	if err != nil {
 		return made{}, err
 	}
@@ -66,7 +66,7 @@ func (d *directory) publish(upload string) (made, error) {
 		}
 	case byCreate:
 		d.discard(m)
-		return d.create(name)
+		return d.create(name, how)
 	}
 	return d.confirm(name, m, err)
 }
@@ -119,7 +119,7 @@ func (d *directory) confirm(name string, m made, err error) (made, error) {
 
 // create makes the lock file under its own name, where nothing better is to be had. The
 // others see it empty first and let it be (see emptyGrace).
-func (d *directory) create(name string) (made, error) {
+func (d *directory) create(name string, how mode) (made, error) {
 	f, err := d.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if errors.Is(err, fs.ErrExist) {
 		return made{}, errAgain
@@ -127,13 +127,13 @@ func (d *directory) create(name string) (made, error) {
 	if err != nil {
 		return made{}, err
 	}
-	m, err := d.stampFile(f, name)
+	m, err := d.stampFile(f, name, how)
 	for range 100 {
 		if !errors.Is(err, errAgain) {
 			break
 		}
 		time.Sleep(100 * time.Microsecond) // somebody looks at it, for as long as one read takes
-		m, err = d.stampFile(f, name)
+		m, err = d.stampFile(f, name, how)
 	}
 	if err != nil {
 		if info, serr := f.stat(); serr == nil {
@@ -153,9 +153,9 @@ func (d *directory) create(name string) (made, error) {
 //
 // Invariant: only who has the kernel lock of the file that the name points to replaces it.
 // The new file is locked before it gets the name, so there is no moment without a holder.
-func (d *directory) takeOver(upload string, corpse file, info fileInfo, token string) (made, error) {
+func (d *directory) takeOver(upload string, how mode, corpse file, info fileInfo, token string) (made, error) {
 	name := upload + lockSuffix
-	m, err := d.stage(upload, &info)
+	m, err := d.stage(upload, how, &info)
 	if err != nil {
 		return made{}, err
 	}

@@ -2,36 +2,46 @@ package filelocker
 
 import (
 	"context"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/tus/tusd/v2/pkg/handler"
 )
 
+// patience is how long a waiter waits before the log says so.
+const patience = time.Second
+
 // upload is one upload that this process holds or waits for. At any time one holder at most
-// has its turn: it holds the lock, or is the one who tries for it on disk. Everybody else
-// stands in line, first come, first served.
+// has its turn: it holds the lock, or is the one who tries for it on disk. Readers share the
+// turn of the first of them. Everybody else stands in line, first come, first served.
 //
 // All fields but wake are guarded by the registry's mu.
 type upload struct {
 	dir  *directory
 	name string
 
-	taken bool    // somebody has the turn
-	owner *holder // who holds; nil while the one with the turn still tries
-	hold  *hold   // what the process has on disk
-	line  []*holder
+	taken  bool      // somebody has the turn
+	owners []*holder // who hold: one, or readers; nobody while the one with the turn still tries
+	hold   *hold     // what the process has on disk
+	line   []*holder
 
-	waiting bool          // the one with the turn waits for another process
-	wake    chan struct{} // tells it to look again
+	waiting   bool          // the one with the turn waits for another process
+	heedsStop bool          // and may go on when the request of a third one ends
+	wake      chan struct{} // tells it to look again
 }
 
 // holder is one call of Lock: waiting in line, having the turn, or holding.
 type holder struct {
 	lock    *lock
-	release func() // asks the holder to let go
+	mode    mode
+	who     string          // the request it belongs to; empty if unknown
+	gone    <-chan struct{} // closed when nobody waits for its answer any more; may be nil
+	release func()          // asks the holder to let go
 	asked   bool
 	granted chan turn // nil if it never stood in line
+	at      int       // in owners
+	below   *holder   // what the lock object held before
 }
 
 // turn is what a holder gets from the one before it: the hold itself, or with none the right
@@ -55,25 +65,51 @@ func (d *directory) upload(name string) *upload {
 func (d *directory) enqueue(ctx context.Context, name string, w *holder) (*upload, turn, error) {
 	process.mu.Lock()
 	u := d.upload(name)
-	if !u.taken {
+	if h := u.hold; w.mode == shared && u.open() && !h.looked {
+		// A young hold that lost its file must not be handed on unseen.
+		process.mu.Unlock()
+		h.look()
+		process.mu.Lock()
+		u = d.upload(name)
+	}
+	switch {
+	case !u.taken:
 		u.taken = true
 		process.mu.Unlock()
 		return u, turn{}, nil
+	case w.mode == shared && u.open():
+		u.add(w)
+		process.mu.Unlock()
+		return u, turn{hold: u.hold}, nil
 	}
 	w.granted = make(chan turn, 1)
 	u.line = append(u.line, w)
-	u.owner.ask()
+	u.ask()
 	process.mu.Unlock()
+	return d.queue(ctx, u, w)
+}
 
-	select {
-	case t := <-w.granted:
-		return u, t, nil
-	case <-ctx.Done():
+// queue stands in line until w has its turn or does not want it any more.
+func (d *directory) queue(ctx context.Context, u *upload, w *holder) (*upload, turn, error) {
+	long := time.NewTimer(patience)
+	defer long.Stop()
+	for waiting := true; waiting; {
+		select {
+		case t := <-w.granted:
+			return u, t, nil
+		case <-long.C:
+			w.lock.Logger.Info("still waiting for a lock of this process", u.attrs(w)...)
+		case <-ctx.Done():
+			waiting = false
+		case <-w.gone:
+			waiting = false
+		}
 	}
 	process.mu.Lock()
 	i := slices.Index(u.line, w)
 	if i >= 0 {
 		u.line = slices.Delete(u.line, i, i+1)
+		u.admit()
 	}
 	process.mu.Unlock()
 	if i >= 0 {
@@ -82,34 +118,66 @@ func (d *directory) enqueue(ctx context.Context, name string, w *holder) (*uploa
 	return u, <-w.granted, nil // it was granted in the meantime
 }
 
-// heldSince is when this process got the lock; zero if it is still trying to.
-func (u *upload) heldSince() time.Time {
-	process.mu.Lock()
-	defer process.mu.Unlock()
-	if u.hold == nil {
-		return time.Time{}
-	}
-	return u.hold.start
+// open says whether a reader can join the readers of this process. The registry's mu is held.
+func (u *upload) open() bool {
+	h := u.hold
+	return h != nil && h.mode == shared && !h.wanted && !h.lost && len(u.line) == 0
 }
 
-// own makes w the holder. The registry's mu is held.
-func (u *upload) own(w *holder, h *hold) {
-	u.owner, u.hold = w, h
-	w.lock.held, w.lock.upload = w, u
-	if len(u.line) > 0 || h.wanted || h.lost {
-		w.ask()
+// admit lets the readers at the head of the line join. The registry's mu is held.
+func (u *upload) admit() {
+	line := u.line
+	u.line = nil
+	for open := u.open(); open && len(line) > 0 && line[0].mode == shared; line = line[1:] {
+		u.add(line[0])
+		line[0].granted <- turn{hold: u.hold}
+		line[0] = nil
 	}
+	u.line = line
+	if len(line) > 0 {
+		u.ask()
+	}
+}
+
+// own makes w the holder, and those behind it who can share. The registry's mu is held.
+func (u *upload) own(w *holder, h *hold) {
+	u.hold = h
+	u.add(w)
+	u.admit()
+	if h.wanted || h.lost {
+		u.ask()
+	}
+}
+
+func (u *upload) add(w *holder) {
+	w.at = len(u.owners)
+	u.owners = append(u.owners, w)
+	w.below = w.lock.held
+	w.lock.held, w.lock.upload = w, u
+}
+
+// drop ends what w holds; it is the last that its lock object got. The registry's mu is held.
+func (u *upload) drop(w *holder) {
+	last := len(u.owners) - 1
+	u.owners[w.at] = u.owners[last]
+	u.owners[w.at].at = w.at
+	u.owners[last] = nil
+	u.owners = u.owners[:last]
+	w.lock.held = w.below
 }
 
 // handOver gives the hold to the next in line, unless there is none, or the hold is lost, or
-// another process wants it: then the disk decides who is next. The registry's mu is held.
+// another process wants it: then the disk decides who is next. Readers take their turn there
+// too, because a kernel lock cannot go from exclusive to shared in one step (flock(2)). The
+// registry's mu is held.
 func (u *upload) handOver() bool {
-	if len(u.line) == 0 || u.hold.lost || u.hold.wanted {
+	h := u.hold
+	if len(u.line) == 0 || h.mode == shared || u.line[0].mode == shared || h.lost || h.wanted {
 		return false
 	}
 	next := u.shift()
-	u.own(next, u.hold)
-	next.granted <- turn{hold: u.hold}
+	u.own(next, h)
+	next.granted <- turn{hold: h}
 	return true
 }
 
@@ -145,14 +213,44 @@ func (u *upload) wakeWaiter() bool {
 	return true
 }
 
-// ask calls the release callback, once per holder, and in a goroutine of its own: it is
+// ask calls the release callbacks, once per holder, and in goroutines of their own: they are
 // foreign code and may block or call Unlock. The registry's mu is held.
-func (w *holder) ask() {
-	if w == nil || w.asked {
-		return
+func (u *upload) ask() {
+	for _, w := range u.owners {
+		if w.asked {
+			continue
+		}
+		w.asked = true
+		if w.release != nil {
+			go w.release()
+		}
 	}
-	w.asked = true
-	if w.release != nil {
-		go w.release()
+}
+
+// attrs describes who in this process is in w's way.
+func (u *upload) attrs(w *holder) []any {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	attrs := []any{"id", w.lock.id, "file", u.dir.pathOf(u.name + lockSuffix), "pid", os.Getpid()}
+	if w.who != "" {
+		attrs = append(attrs, "request", w.who)
+	}
+	if u.hold == nil { // one of this process waits for another one's
+		return attrs
+	}
+	attrs = append(attrs, "since", u.hold.start, "mode", string(u.hold.mode), "holders", len(u.owners))
+	if who := u.owners[0].who; who != "" {
+		attrs = append(attrs, "held_by", who)
+	}
+	return attrs
+}
+
+// logEnd logs that w does not wait for what any more.
+func (w *holder) logEnd(what string, attrs []any) {
+	select {
+	case <-w.gone:
+		w.lock.Logger.Info("client gone while waiting for "+what, attrs...)
+	default:
+		w.lock.Logger.Warn("timed out waiting for "+what, attrs...)
 	}
 }

@@ -41,7 +41,7 @@ type made struct {
 	f     file
 	info  fileInfo
 	stamp stamp
-	temp  string // the name it was made under
+	temp  string // the name it was made under; empty if another process made it
 }
 
 // errStuck says that the maker of a file has stopped in the middle.
@@ -49,9 +49,9 @@ var errStuck = errors.New("stuck")
 
 // stage makes a lock file under a temporary name. doomed is a dead lock file whose kernel
 // lock the caller has, or nil.
-func (d *directory) stage(upload string, doomed *fileInfo) (made, error) {
+func (d *directory) stage(upload string, how mode, doomed *fileInfo) (made, error) {
 	for n := range maxStages {
-		m, swept, err := d.stageAt(tempName(upload, n), doomed)
+		m, swept, err := d.stageAt(tempName(upload, n), how, doomed)
 		// Who was killed here may have kept others waiting, who went on to the next names.
 		for k := n + 1; swept && k < maxStages; k++ {
 			swept, _ = d.sweepStage(tempName(upload, k), nil)
@@ -64,7 +64,7 @@ func (d *directory) stage(upload string, doomed *fileInfo) (made, error) {
 }
 
 // stageAt also says whether a killed process had left a file under that name.
-func (d *directory) stageAt(temp string, doomed *fileInfo) (m made, swept bool, err error) {
+func (d *directory) stageAt(temp string, how mode, doomed *fileInfo) (m made, swept bool, err error) {
 	f, err := d.open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if errors.Is(err, fs.ErrExist) {
 		if d.isUpload(temp) {
@@ -81,7 +81,7 @@ func (d *directory) stageAt(temp string, doomed *fileInfo) (m made, swept bool, 
 	if err != nil {
 		return made{}, swept, err
 	}
-	m, err = d.stampFile(f, temp)
+	m, err = d.stampFile(f, temp, how)
 	if err == nil {
 		// Between open and lock, somebody may have taken the file for a killed process's,
 		// removed it, and made the next one under the same name.
@@ -111,9 +111,9 @@ func (d *directory) stillNamed(name string, m made) (bool, error) {
 }
 
 // stampFile locks the new file f and writes who has it.
-func (d *directory) stampFile(f file, name string) (made, error) {
+func (d *directory) stampFile(f file, name string, how mode) (made, error) {
 	keeps := kernelLock
-	err := f.tryLock()
+	err := f.tryLockAs(how)
 	switch {
 	case errors.Is(err, filelock.ErrBusy):
 		return made{}, errAgain
@@ -126,7 +126,7 @@ func (d *directory) stampFile(f file, name string) (made, error) {
 	if d.remote {
 		keeps = heartbeat
 	}
-	s := newStamp(exclusive, keeps)
+	s := newStamp(how, keeps)
 	if err := f.write(s.marshal()); err != nil {
 		return made{}, fmt.Errorf("write %s: %w", d.pathOf(name), err)
 	}
@@ -135,6 +135,13 @@ func (d *directory) stampFile(f file, name string) (made, error) {
 		return made{}, fmt.Errorf("stat %s: %w", d.pathOf(name), err)
 	}
 	return made{f, info, s, name}, nil
+}
+
+func (f file) tryLockAs(how mode) error {
+	if how == shared {
+		return f.tryRLock()
+	}
+	return f.tryLock()
 }
 
 // sweepStage removes what a killed process left under a temporary name. Its kernel lock

@@ -14,12 +14,16 @@ import (
 // interrupt one holder after the other for a lock that it does not take.
 const requestLife = 10 * time.Second
 
-// request is an acquirer's <id>.stop: the file asks the holder in another process to let go,
-// and the shared kernel lock on it says that somebody still wants that. Acquirers share the
-// file. Stock acquirers make it anew at each poll and never lock it.
+// request is an acquirer's <id>.stop: the file asks the holder in another process to let go.
+// Acquirers share it.
+//
+// A shared kernel lock on it is a writer's claim: the lock is to be the writer's next, and no
+// reader gets in before. A reader makes the file without locking it, so that readers never
+// keep out or interrupt each other. Stock acquirers do the same, at each of their polls.
 type request struct {
 	dir    *directory
 	name   string
+	mode   mode // what is wanted
 	posted bool
 	f      file
 	info   fileInfo
@@ -65,8 +69,7 @@ func (r *request) try() (again bool, err error) {
 		return false, err
 	}
 	r.f = f
-	err = f.tryRLock()
-	if errors.Is(err, filelock.ErrBusy) {
+	if r.mode == exclusive && errors.Is(f.tryRLock(), filelock.ErrBusy) {
 		r.f.close()
 		return true, nil
 	}
@@ -126,25 +129,30 @@ func (d *directory) isUpload(name string) bool {
 	return err == nil
 }
 
-// wanted looks for a release request when a lock has just been taken. One that somebody
-// still stands behind counts; an abandoned one must not interrupt the new holder, and is
-// removed. A stock acquirer's looks abandoned, but is made anew at its next poll.
-func (d *directory) wanted(name string) bool {
+// claimed says whether a writer stands behind the release request at name. One that nobody
+// stands behind must not interrupt a new holder, nor keep a reader out: it is removed, unless
+// it is own, and a living acquirer makes it anew.
+func (d *directory) claimed(name string, own *request) (claimed, abandoned bool) {
 	f, err := d.openToLock(name)
 	if vanished(err) || notAFile(err) {
-		return false
+		return false, false
 	}
 	if err != nil {
-		return d.requested(name) // no way to see whether somebody stands behind it
+		return d.requested(name), false // no way to see whether somebody stands behind it
 	}
 	defer f.close()
 	err = f.tryLock()
-	if err == nil || errors.Is(err, errors.ErrUnsupported) && !d.requested(name) {
-		d.removeRequest(name, f)
-		_ = f.unlock()
-		return false
+	if err != nil && (!errors.Is(err, errors.ErrUnsupported) || d.requested(name)) {
+		return d.requested(name), false
 	}
-	return d.requested(name)
+	defer f.unlock()
+	if own != nil && own.posted {
+		if info, err := f.stat(); err == nil && sameFile(info, own.info) {
+			return false, false
+		}
+	}
+	d.removeRequest(name, f)
+	return false, true
 }
 
 // requested says whether there is a release request, locked or not, that is still wanted.

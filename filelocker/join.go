@@ -1,0 +1,79 @@
+package filelocker
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
+)
+
+// keptOut says whether a reader has to let a writer go first. So readers that keep coming
+// never keep a writer waiting.
+func (a *acquirer) keptOut(req *request) bool {
+	if a.mode == exclusive {
+		return false
+	}
+	claimed, _ := a.dir.claimed(req.name, req)
+	return claimed
+}
+
+// joinable says whether a reader can share the lock that it has just seen. Where other
+// machines come in, their kernel locks may not be seen here, nor ours there.
+func (a *acquirer) joinable() bool {
+	s := a.seen.holder
+	return a.mode == shared && s.Mode == shared && (!a.dir.remote || s.Boot != "" && s.Boot == self().Boot)
+}
+
+// join shares the lock of other readers, who are alive or dead: with its own kernel lock on
+// the file under the name a reader is as good as the one who made it.
+func (a *acquirer) join() (m made, err error) {
+	name := a.upload.name + lockSuffix
+	f, err := a.dir.open(name, os.O_RDWR) // for then the others are told of its end
+	if errors.Is(err, fs.ErrPermission) {
+		f, err = a.dir.open(name, os.O_RDONLY)
+	}
+	if vanished(err) {
+		return made{}, errAgain
+	}
+	if err != nil {
+		return made{}, err
+	}
+	err = f.tryRLock()
+	switch {
+	case errors.Is(err, filelock.ErrBusy):
+		err = errBusy
+	case err != nil:
+		err = fmt.Errorf("lock %s: %w", a.dir.pathOf(name), err)
+	default:
+		if m, err = a.joined(f); err == nil {
+			return m, nil
+		}
+		_ = f.unlock()
+	}
+	_ = f.close()
+	return made{}, err
+}
+
+// joined looks at what has been locked, which may be another file than the one seen before.
+func (a *acquirer) joined(f file) (made, error) {
+	name := a.upload.name + lockSuffix
+	info, err := f.stat()
+	if err != nil {
+		return made{}, fmt.Errorf("stat %s: %w", a.dir.pathOf(name), err)
+	}
+	content, err := a.dir.content(f)
+	if err != nil {
+		return made{}, fmt.Errorf("read %s: %w", a.dir.pathOf(name), err)
+	}
+	s, err := parseStamp(content)
+	if err != nil || s.Mode != shared {
+		return made{}, errAgain
+	}
+	own, err := a.dir.isOwn(name, f, info, s.Token)
+	if err == nil && !own {
+		err = errAgain
+	}
+	return made{f: f, info: info, stamp: s}, err
+}

@@ -1,0 +1,78 @@
+package filelocker
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/tus/tusd/v2/pkg/handler"
+	"github.com/tusd-filelock/tusd-filelock/internal/interrupt"
+)
+
+// ShareReads returns a handler that makes the GET and HEAD requests of next share the lock of
+// an upload, instead of waiting for each other. It goes around tusd's handler, or around
+// whatever router that is in:
+//
+//	http.Handle("/files/", filelocker.ShareReads(http.StripPrefix("/files/", tusd)))
+//
+// Readers share; whoever writes or deletes has the lock alone, and waits at most for those who
+// read already: a waiting writer keeps new readers out, and downloads that are under way are
+// ended for it. The response of such a download fails at once and for sure: an HTTP/1
+// connection is closed in the middle of it, an HTTP/2 stream is reset, and no client can take
+// what it got for the whole file. Its handler ends with [http.ErrAbortHandler] as a panic. A
+// HEAD is not ended: its answer is there before that could matter.
+//
+// It also tells the locker when the client of a waiting request has gone, which tusd does 10
+// seconds later: the request stops waiting, and interrupts nobody any more. An HTTP/1 request
+// with an unread body is an exception, as net/http does not see its client go. And a PATCH or
+// POST that is asked to let go before tusd has begun to read it is interrupted for sure, which
+// tusd by itself can miss.
+//
+// It works with [FileLocker] only; other lockers are not affected by it. A request whose method
+// is overridden by X-HTTP-Method-Override takes the lock alone, whatever it asks for.
+//
+// On network and user-space file systems readers share the lock within one machine, not across
+// machines. Where the file system has no kernel locks they share it within one process.
+func ShareReads(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			r = r.WithContext(context.WithValue(r.Context(), readKey{}, r.Method))
+		}
+		if interrupt.From(r.Context()) != nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		q, w, r := interrupt.New(w, r)
+		q.Serve(next, w, r)
+	})
+}
+
+// readKey is the context key of the method of a request that only reads.
+type readKey struct{}
+
+// holder is the one for the request that ctx belongs to.
+func (l *lock) holder(ctx context.Context, release func()) *holder {
+	w := &holder{lock: l, mode: exclusive, release: release}
+	method, reads := ctx.Value(readKey{}).(string)
+	if reads {
+		w.mode = shared
+	}
+	q := interrupt.From(ctx)
+	if q == nil {
+		return w
+	}
+	w.who, w.gone = q.String(), q.Gone()
+	if release == nil {
+		release = func() {}
+	}
+	switch method {
+	case http.MethodHead:
+	case http.MethodGet:
+		w.release = func() {
+			q.Abort()
+			release()
+		}
+	default:
+		w.release = func() { q.Interrupt(handler.ErrUploadInterrupted, release) }
+	}
+	return w
+}

@@ -1,0 +1,181 @@
+package interrupt
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// maxDetached is how much of a write is copied and handed to the server at once.
+const maxDetached = 32 << 10
+
+// responseWriter keeps writes and deadlines away from responses that were aborted or have
+// ended, and from extending the deadline that an interruption has set.
+type responseWriter struct {
+	http.ResponseWriter
+	q           *Request
+	openEnded   bool // HTTP/1 with a body of unknown length
+	multiplexed bool // HTTP/2 and later
+	buf         []byte
+}
+
+// Unwrap is for http.ResponseController.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader closes the connection after a body that exceeded its limit, which
+// http.MaxBytesReader can only do to the server's own writer.
+func (w *responseWriter) WriteHeader(status int) {
+	if w.q.isAborted() {
+		return
+	}
+	if w.openEnded && status == http.StatusRequestEntityTooLarge {
+		w.Header().Set("Connection", "close")
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *responseWriter) Write(p []byte) (n int, err error) {
+	if !w.multiplexed {
+		err = w.attached(func() (err error) {
+			n, err = w.ResponseWriter.Write(p)
+			return err
+		})
+		return n, err
+	}
+	for {
+		part := p[n:min(n+maxDetached, len(p))]
+		if err := w.writePart(part); err != nil {
+			return n, err
+		}
+		if n += len(part); n == len(p) {
+			return n, nil
+		}
+	}
+}
+
+func (w *responseWriter) writePart(p []byte) error {
+	// The caller may change p when Write has returned, and after an Abort that is before the
+	// server is done with it.
+	if !w.q.isAborted() {
+		w.buf = append(w.buf[:0], p...)
+	}
+	return w.detached(func() error {
+		_, err := w.ResponseWriter.Write(w.buf)
+		return err
+	})
+}
+
+// ReadFrom leaves the way open for sendfile(2).
+func (w *responseWriter) ReadFrom(src io.Reader) (n int64, err error) {
+	if w.multiplexed {
+		return io.Copy(struct{ io.Writer }{w}, src)
+	}
+	err = w.attached(func() (err error) {
+		n, err = io.Copy(w.ResponseWriter, src)
+		return err
+	})
+	return n, err
+}
+
+// Flush implements http.Flusher.
+func (w *responseWriter) Flush() { w.FlushError() }
+
+// FlushError implements what http.ResponseController asks for.
+func (w *responseWriter) FlushError() error {
+	if w.multiplexed {
+		return w.detached(w.q.control.Flush)
+	}
+	return w.attached(w.q.control.Flush)
+}
+
+// attached calls write, which the write deadline can end.
+func (w *responseWriter) attached(write func() error) error {
+	if w.q.isAborted() {
+		return http.ErrAbortHandler
+	}
+	err := write()
+	if err != nil && w.q.isAborted() {
+		return http.ErrAbortHandler
+	}
+	return err
+}
+
+// detached calls write and leaves it behind when the response is aborted: when a client takes
+// nothing from its HTTP/2 connection any more, no deadline of a stream ends a write to it.
+func (w *responseWriter) detached(write func() error) error {
+	w.q.mu.Lock()
+	if w.q.ended || w.q.isAborted() {
+		w.q.mu.Unlock()
+		return http.ErrAbortHandler
+	}
+	w.q.writes.Add(1)
+	w.q.mu.Unlock()
+
+	written := make(chan error, 1)
+	go func() {
+		defer w.q.writes.Done()
+		written <- write()
+	}()
+	select {
+	case err := <-written:
+		if err != nil && w.q.isAborted() {
+			return http.ErrAbortHandler
+		}
+		return err
+	case <-w.q.aborted:
+		return http.ErrAbortHandler
+	}
+}
+
+// SetReadDeadline implements what http.ResponseController asks for.
+func (w *responseWriter) SetReadDeadline(t time.Time) error {
+	w.q.mu.Lock()
+	defer w.q.mu.Unlock()
+	if w.q.ended || w.q.cause != nil {
+		return nil
+	}
+	return w.q.control.SetReadDeadline(t)
+}
+
+// SetWriteDeadline implements what http.ResponseController asks for.
+func (w *responseWriter) SetWriteDeadline(t time.Time) error {
+	w.q.mu.Lock()
+	defer w.q.mu.Unlock()
+	if w.q.ended || w.q.isAborted() {
+		return nil
+	}
+	return w.q.control.SetWriteDeadline(t)
+}
+
+// Hijack implements http.Hijacker. The connection is the caller's then, and no interruption
+// reaches it any more.
+func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.q.mu.Lock()
+	defer w.q.mu.Unlock()
+	if w.q.isAborted() {
+		return nil, nil, http.ErrAbortHandler
+	}
+	conn, rw, err := w.q.control.Hijack()
+	if err == nil {
+		w.q.ended = true
+	}
+	return conn, rw, err
+}
+
+// reset ends the connection in a way that is no end of file.
+func (q *Request) reset() {
+	conn, _, err := q.control.Hijack()
+	if err != nil {
+		return
+	}
+	// Closing the TLS connection would tell the client of a regular end.
+	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = secure.NetConn()
+	}
+	if tcp, ok := conn.(interface{ SetLinger(seconds int) error }); ok {
+		tcp.SetLinger(0)
+	}
+	conn.Close()
+}
