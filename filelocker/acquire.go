@@ -30,12 +30,14 @@ type acquirer struct {
 	every  time.Duration // the longest time between two looks
 	logger *slog.Logger
 	seen   verdict // of the holder found last
+
+	leftover bool // a reader has seen a request that nobody stands behind
 }
 
 // acquire tries until it has the lock, the context ends, or trying makes no sense.
 func (a *acquirer) acquire(ctx context.Context, unhurried bool) (h *hold, err error) {
 	req := &request{dir: a.dir, name: a.upload.name + stopSuffix, mode: a.mode}
-	if !unhurried && !a.keptOut(req) {
+	if !unhurried && !a.keptOut() {
 		// Mostly nobody holds the lock; if not, try says what is in the way.
 		if m, perr := a.dir.publish(a.upload.name, a.mode); perr == nil {
 			h = a.held(m)
@@ -47,8 +49,8 @@ func (a *acquirer) acquire(ctx context.Context, unhurried bool) (h *hold, err er
 		h, err = a.wait(ctx, req, unhurried)
 		req.withdraw() // before the new hold looks for the requests of others
 	}
-	if h != nil && a.mode == exclusive { // a reader has looked before, and will when it settles
-		h.wanted, _ = a.dir.claimed(req.name, nil)
+	if h != nil && (a.mode == exclusive || a.leftover) { // readers have looked before
+		h.wanted, _ = a.dir.claimed(req.name, true)
 	}
 	return h, err
 }
@@ -97,7 +99,7 @@ func (a *acquirer) look(req *request) (h *hold, err error) {
 		return nil, fmt.Errorf("ask for release: %w", err)
 	}
 	a.setWaiting(true, true)
-	if a.keptOut(req) {
+	if a.keptOut() {
 		return nil, nil
 	}
 	a.setWaiting(true, false)
@@ -107,21 +109,6 @@ func (a *acquirer) look(req *request) (h *hold, err error) {
 		}
 	}
 	return h, err
-}
-
-// waitLog returns what logs a look in vain: the first, and one after a while.
-func (a *acquirer) waitLog() func() {
-	start, logged := time.Now(), 0
-	return func() {
-		switch {
-		case logged == 0:
-			logged = 1
-			a.logger.Debug("waiting for a lock", a.attrs()...)
-		case logged == 1 && time.Since(start) >= patience:
-			logged = 2
-			a.logger.Info("still waiting for a lock", a.attrs()...)
-		}
-	}
 }
 
 // letOthersTry waits for courtesy, with the own request on disk. What is reported meanwhile
@@ -283,19 +270,4 @@ func (a *acquirer) held(m made) *hold {
 		f:      m.f,
 		info:   m.info,
 	}
-}
-
-// attrs describes the holder found last.
-func (a *acquirer) attrs() []any {
-	attrs := []any{"id", a.lock.id, "file", a.dir.pathOf(a.upload.name + lockSuffix), "holder", a.seen.liveness.String(), "why", a.seen.why}
-	if a.who != "" {
-		attrs = append(attrs, "request", a.who)
-	}
-	if s := a.seen.holder; s.PID != 0 {
-		attrs = append(attrs, "pid", s.PID)
-		if !s.bare() {
-			attrs = append(attrs, "host", s.Host, "since", s.Since, "mode", string(s.Mode))
-		}
-	}
-	return attrs
 }

@@ -89,7 +89,7 @@ func (h *hold) requested() bool {
 	if h.mode == exclusive {
 		return h.dir.requested(stop)
 	}
-	claimed, hint := h.dir.claimed(stop, nil)
+	claimed, hint := h.dir.claimed(stop, true)
 	if claimed || !hint {
 		return claimed
 	}

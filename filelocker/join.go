@@ -11,11 +11,14 @@ import (
 
 // keptOut says whether a reader has to let a writer go first. So readers that keep coming
 // never keep a writer waiting.
-func (a *acquirer) keptOut(req *request) bool {
+func (a *acquirer) keptOut() (claimed bool) {
 	if a.mode == exclusive {
 		return false
 	}
-	claimed, _ := a.dir.claimed(req.name, req)
+	claimed, a.leftover = a.dir.claimed(a.upload.name+stopSuffix, false)
+	if claimed {
+		a.seen = verdict{liveness: alive, why: "a writer of another process waits for it too"}
+	}
 	return claimed
 }
 

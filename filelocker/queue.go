@@ -2,15 +2,11 @@ package filelocker
 
 import (
 	"context"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/tus/tusd/v2/pkg/handler"
 )
-
-// patience is how long a waiter waits before the log says so.
-const patience = time.Second
 
 // upload is one upload that this process holds or waits for. At any time one holder at most
 // has its turn: it holds the lock, or is the one who tries for it on disk. Readers share the
@@ -224,33 +220,5 @@ func (u *upload) ask() {
 		if w.release != nil {
 			go w.release()
 		}
-	}
-}
-
-// attrs describes who in this process is in w's way.
-func (u *upload) attrs(w *holder) []any {
-	process.mu.Lock()
-	defer process.mu.Unlock()
-	attrs := []any{"id", w.lock.id, "file", u.dir.pathOf(u.name + lockSuffix), "pid", os.Getpid()}
-	if w.who != "" {
-		attrs = append(attrs, "request", w.who)
-	}
-	if u.hold == nil { // one of this process waits for another one's
-		return attrs
-	}
-	attrs = append(attrs, "since", u.hold.start, "mode", string(u.hold.mode), "holders", len(u.owners))
-	if who := u.owners[0].who; who != "" {
-		attrs = append(attrs, "held_by", who)
-	}
-	return attrs
-}
-
-// logEnd logs that w does not wait for what any more.
-func (w *holder) logEnd(what string, attrs []any) {
-	select {
-	case <-w.gone:
-		w.lock.Logger.Info("client gone while waiting for "+what, attrs...)
-	default:
-		w.lock.Logger.Warn("timed out waiting for "+what, attrs...)
 	}
 }

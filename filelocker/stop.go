@@ -130,9 +130,9 @@ func (d *directory) isUpload(name string) bool {
 }
 
 // claimed says whether a writer stands behind the release request at name. One that nobody
-// stands behind must not interrupt a new holder, nor keep a reader out: it is removed, unless
-// it is own, and a living acquirer makes it anew.
-func (d *directory) claimed(name string, own *request) (claimed, abandoned bool) {
+// stands behind is left over, or a reader's or a stock acquirer's. It must neither interrupt a
+// new holder nor keep a reader out: sweep it when the lock is held, and who lives makes it anew.
+func (d *directory) claimed(name string, sweep bool) (claimed, abandoned bool) {
 	f, err := d.openToLock(name)
 	if vanished(err) || notAFile(err) {
 		return false, false
@@ -145,13 +145,10 @@ func (d *directory) claimed(name string, own *request) (claimed, abandoned bool)
 	if err != nil && (!errors.Is(err, errors.ErrUnsupported) || d.requested(name)) {
 		return d.requested(name), false
 	}
-	defer f.unlock()
-	if own != nil && own.posted {
-		if info, err := f.stat(); err == nil && sameFile(info, own.info) {
-			return false, false
-		}
+	if sweep {
+		d.removeRequest(name, f)
 	}
-	d.removeRequest(name, f)
+	_ = f.unlock()
 	return false, true
 }
 
