@@ -15,6 +15,11 @@
 // process a lock goes from hand to hand, first come, first served, and the file stays as it
 // is; a waiter in another process ends that chain.
 //
+// Requests that only read share a lock if they come through [ShareReads]: in one process they
+// share one hold on disk, and readers of several processes hold the lock file together. A
+// waiting writer keeps new readers out and has those who read asked to let go. Readers never
+// interrupt each other.
+//
 // A clean Unlock leaves the directory as it was, a failed Lock undoes what it did, and what
 // a killed process left is removed by whoever locks the same upload next.
 //
@@ -25,7 +30,10 @@
 //
 // The lock is advisory. It binds those who use this package or, as far as its own rules
 // allow, tusd's: that one removes a file that names a PID unknown to it, so it must not share
-// a directory across PID namespaces.
+// a directory across PID namespaces. A shared lock carries the PID of the process that was the
+// first to read, and to tusd's own locker is that one's.
+//
+// Writers of several processes that follow each other without a pause can keep readers waiting.
 //
 // The lock does not survive a directory being reached through two file systems that do not
 // share kernel locks, such as an overlayfs mount and its upper directory, or a bindfs mount
@@ -37,7 +45,8 @@
 // network and user-space file systems a lock taken on the same machine is judged so too; one
 // of another machine is dead when its file has not been touched for 30 s by the file
 // server's clock, which its holder does every 10 s. A machine that is frozen for longer can
-// find its locks taken over, and is told when it wakes.
+// find its locks taken over, and is told when it wakes. Readers of different machines do not
+// share a lock there: they wait for each other.
 //
 // # Differences between systems
 //
@@ -94,8 +103,9 @@ type FileLocker struct {
 	// than 5 seconds is cut to that, because a waiter shows with each look that it still waits.
 	AcquirerPollInterval time.Duration
 
-	// Logger is told of waits (debug), takeovers (info), timeouts and lost locks (warning)
-	// and failures to unlock (error), which tusd does not report. Nil: silent.
+	// Logger is told of waits (debug, and info after 1 second), waiting requests whose client
+	// has gone and takeovers (info), timeouts and lost locks (warning), and failures to unlock
+	// (error), which tusd does not report. Nil: silent.
 	Logger *slog.Logger
 
 	// FlatNames makes an ID with slashes one escaped file name instead of a path of folders,
@@ -149,13 +159,15 @@ type lock struct {
 	upload *upload // that it holds
 }
 
-// Lock returns when the lock is held. Whoever holds it is asked to let go, through the
-// release callback of its own Lock.
+// Lock returns when the lock is held: together with other readers if ctx is that of a request
+// that [ShareReads] has marked, else alone. Whoever is in the way is asked to let go, through
+// the release callback of its own Lock.
 //
 // requestRelease is called at most once per hold, in its own goroutine, when somebody else
 // wants the lock or when it was lost. It may call Unlock.
 //
-// Lock returns [handler.ErrLockTimeout] when ctx ends first, [handler.ErrNotFound] when the
+// Lock returns [handler.ErrLockTimeout] when ctx ends first or the client of its request goes
+// while it waits, [handler.ErrNotFound] when the
 // ID names a folder that does not exist inside Path, and otherwise an error that names the
 // file and what went wrong with it; then nothing is held.
 func (l *lock) Lock(ctx context.Context, requestRelease func()) error {
