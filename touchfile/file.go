@@ -24,14 +24,11 @@ var (
 	errNotRegular = errors.New("not a regular file")
 )
 
-// file is an open and locked file.
-type file struct {
-	*os.File
-	info fs.FileInfo // which file it is
-}
-
-// acquire waits for the kernel lock on the file at path.
-func acquire(ctx context.Context, path string, kind LockType) (*file, error) {
+// acquire waits for the kernel lock on the file at path, from that time on.
+func acquire(ctx context.Context, path string, kind LockType, begin time.Time) (*file, error) {
+	if !begin.IsZero() {
+		sleep(ctx, time.Until(begin))
+	}
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		if err := contextError(ctx); err != nil {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
@@ -40,12 +37,20 @@ func acquire(ctx context.Context, path string, kind LockType) (*file, error) {
 		if err == nil || !errors.Is(err, filelock.ErrBusy) && !errors.Is(err, errReplaced) {
 			return f, err
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
+		sleep(ctx, pause)
+	}
+}
+
+// sleep sleeps until ctx ends at the latest.
+func sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -57,13 +62,13 @@ func try(path string, kind LockType) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = f.tryLock(kind)
+	err = f.tryLock(path, kind)
 	if needsWriting(err) {
-		_ = f.Close()
+		_ = f.close()
 		if f, err = openAs(path, os.O_RDWR); err != nil {
 			return nil, err
 		}
-		err = f.tryLock(kind)
+		err = f.tryLock(path, kind)
 	}
 	if err == nil {
 		err = f.compare(path)
@@ -95,23 +100,25 @@ func open(path string) (*file, error) {
 }
 
 func openAs(path string, flag int) (*file, error) {
-	f, err := os.OpenFile(path, flag|openFlag, 0o600)
+	f, err := openFile(path, flag)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
+	if err := checkMode(path, f.mode()); err != nil {
+		_ = f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func checkMode(path string, mode fs.FileMode) error {
 	switch {
-	case err != nil:
-	case info.IsDir():
-		err = &fs.PathError{Op: "lock", Path: path, Err: syscall.EISDIR}
-	case !info.Mode().IsRegular():
-		err = &fs.PathError{Op: "lock", Path: path, Err: errNotRegular}
+	case mode.IsDir():
+		return &fs.PathError{Op: "lock", Path: path, Err: syscall.EISDIR}
+	case !mode.IsRegular():
+		return &fs.PathError{Op: "lock", Path: path, Err: errNotRegular}
 	}
-	if err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return &file{f, info}, nil
+	return nil
 }
 
 func checkParent(path string) error {
@@ -128,25 +135,20 @@ func checkParent(path string) error {
 
 // compare returns errReplaced when path does not name f.
 func (f *file) compare(path string) error {
-	named, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return errReplaced
-	case err != nil:
-		return err
-	case !os.SameFile(f.info, named):
+	same, err := f.isAt(path)
+	if err == nil && !same || errors.Is(err, fs.ErrNotExist) {
 		return errReplaced
 	}
-	return nil
+	return err
 }
 
-func (f *file) tryLock(kind LockType) error {
+func (f *file) tryLock(path string, kind LockType) error {
 	op := filelock.TryLock
 	if kind == Shared {
 		op = filelock.TryRLock
 	}
-	if err := f.control(op); err != nil {
-		return &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
+	if err := op(f.descriptor()); err != nil {
+		return &fs.PathError{Op: "lock", Path: path, Err: err}
 	}
 	return nil
 }
@@ -154,22 +156,9 @@ func (f *file) tryLock(kind LockType) error {
 // release unlocks before it closes: a child between fork and exec has a copy of the
 // descriptor, and the lock would last as long as that one.
 func (f *file) release() error {
-	err := f.control(filelock.Unlock)
-	if cerr := f.Close(); err == nil {
+	err := filelock.Unlock(f.descriptor())
+	if cerr := f.close(); err == nil {
 		err = cerr
 	}
 	return err
-}
-
-// control calls op with the descriptor of f.
-func (f *file) control(op func(fd uintptr) error) error {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var operr error
-	if err := conn.Control(func(fd uintptr) { operr = op(fd) }); err != nil {
-		return err
-	}
-	return operr
 }

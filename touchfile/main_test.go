@@ -95,6 +95,11 @@ func start(t *testing.T, path string) *child {
 	// Under the race detector a process waits for a second before it ends.
 	c.cmd.Env = append(os.Environ(), childEnv+"="+path, "GORACE=atexit_sleep_ms=0")
 	c.cmd.Stderr = os.Stderr
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	t.Cleanup(func() { w.Close() })
+	c.cmd.ExtraFiles = []*os.File{r} // descriptor 3
 	c.orders, err = c.cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := c.cmd.StdoutPipe()
@@ -149,6 +154,7 @@ func actor(path string) {
 	if err != nil {
 		panic(err)
 	}
+	pipe := os.NewFile(3, "pipe") // ends after this process
 	runtime.LockOSThread()
 	fmt.Println("ready")
 	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
@@ -161,18 +167,27 @@ func actor(path string) {
 			ctx, cancel := context.WithTimeout(bg(), 20*time.Millisecond)
 			say(tf.ExclusiveLock(ctx), "locked")
 			cancel()
+		case "forget": // a TouchFile that is locked and not used any more
+			if tf, err := touchfile.NewTouchFile(path); err != nil {
+				say(err, "")
+			} else {
+				say(tf.ExclusiveLock(bg()), "locked")
+			}
+		case "collect":
+			collected := make(chan struct{})
+			runtime.AddCleanup(new([64]byte), func(c chan struct{}) { close(c) }, collected)
+			runtime.GC()
+			<-collected
+			runtime.GC()
+			fmt.Println("collected")
 		case "unlock":
 			say(tf.Unlock(), "unlocked")
 		case "count": // adds one to the number in the file arg, many times
 			say(count(tf, arg), "counted")
-		case "spawn": // a process that outlives this one, and ends with the pipe
+		case "spawn": // a process that outlives this one
 			cmd := exec.Command("sh", "-c", "echo spawned; exec cat >&2 <&3")
-			r, _, err := os.Pipe()
-			if err == nil {
-				cmd.Stdout, cmd.ExtraFiles = os.Stdout, []*os.File{r}
-				err = cmd.Start()
-			}
-			if err != nil {
+			cmd.Stdout, cmd.ExtraFiles = os.Stdout, []*os.File{pipe}
+			if err := cmd.Start(); err != nil {
 				say(err, "")
 			}
 		}

@@ -18,13 +18,17 @@ import (
 	"github.com/tusd-filelock/tusd-filelock/touchfile"
 )
 
-// A process that a holder has started does not keep the lock after the holder's unlock.
+// A process that a holder has started does not keep the lock after the holder's unlock or end.
 func TestNotInherited(t *testing.T) {
 	tf := setUp(t)
 	holder := start(t, tf.Path())
 	holder.do("lock", "locked")
 	holder.do("spawn", "spawned")
 	holder.do("unlock", "unlocked")
+	mustBeFree(t, tf)
+	holder.do("lock", "locked")
+	holder.do("spawn", "spawned")
+	holder.kill()
 	mustBeFree(t, tf)
 }
 
@@ -130,10 +134,31 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-func TestFIFO(t *testing.T) {
+// A lease (fcntl(2), F_SETLEASE), as file servers have them, is a reason to wait.
+func TestLease(t *testing.T) {
+	tf := setUp(t)
+	f, err := os.Create(tf.Path())
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
+	need(t, "a file system with leases", err == nil)
+	mustBlock(t, tf, touchfile.Exclusive)
+	mustBlock(t, tf, touchfile.Shared)
+	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	require.NoError(t, err)
+	mustBeFree(t, tf)
+}
+
+// To open a FIFO must not block.
+func TestSpecialFiles(t *testing.T) {
 	tf := setUp(t)
 	require.NoError(t, unix.Mkfifo(tf.Path(), 0o600))
 	require.ErrorContains(t, tf.ExclusiveLock(bg()), "not a regular file")
+	require.ErrorContains(t, tf.SharedLock(bg()), "not a regular file")
+	for _, path := range []string{tf.Path(), os.DevNull} {
+		_, err := touchfile.NewTouchFile(path)
+		require.ErrorContains(t, err, path+": not a regular file")
+	}
 }
 
 // An unlock that fails is reported, and joined to the function's error.

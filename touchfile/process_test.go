@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,6 +53,34 @@ func TestCounting(t *testing.T) {
 	require.Equal(t, strconv.Itoa(processes*countGoroutines*countTimes), string(got))
 }
 
+// The goroutines of one process do not keep the lock among themselves for ever.
+func TestBusyProcess(t *testing.T) {
+	tf := setUp(t)
+	other := start(t, tf.Path())
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := tf.WithLock(bg(), touchfile.Exclusive, func() error { return nil }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 5 {
+		other.do("lock", "locked")
+		other.do("unlock", "unlocked")
+	}
+	close(stop)
+	wg.Wait()
+}
+
 func TestKilledHolder(t *testing.T) {
 	tf := setUp(t)
 	for _, order := range []string{"lock", "rlock", "lock"} {
@@ -61,4 +90,18 @@ func TestKilledHolder(t *testing.T) {
 		holder.kill()
 		mustBeFree(t, tf)
 	}
+}
+
+// A lock lasts as long as the process that does not give it up, and not as long as its
+// TouchFile is in use.
+func TestForgottenHolder(t *testing.T) {
+	tf := setUp(t)
+	holder := start(t, tf.Path())
+	holder.do("forget", "locked")
+	for range 3 {
+		holder.do("collect", "collected")
+	}
+	mustBlock(t, tf, touchfile.Shared)
+	holder.kill()
+	mustBeFree(t, tf)
 }

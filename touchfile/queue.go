@@ -6,6 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
+)
+
+// A queue whose waiters have passed the file on among themselves for a stretch leaves it
+// alone for a rest, in which every waiter of another process looks at it.
+const (
+	stretch = 100 * time.Millisecond
+	rest    = maxPause + 2*time.Millisecond
 )
 
 // queue is who on one TouchFile holds the lock and who waits for it, first come, first
@@ -18,8 +26,10 @@ type queue struct {
 
 	exclusive bool
 	readers   int
-	left      bool // the path does not name file any more: no further reader may join
 	away      bool // one goroutine is getting file or giving it back
+
+	since time.Time // the first unlock of the stretch
+	begin time.Time // the end of the rest
 }
 
 type waiter struct {
@@ -33,7 +43,7 @@ type turn int
 const (
 	wait turn = iota // for one's turn
 	lead             // get the kernel lock
-	join             // the readers; the path has yet to be compared
+	join             // those who have it, or inherit it; the path has yet to be compared
 )
 
 // admit says whether kind can have its turn, and gives it.
@@ -44,7 +54,7 @@ func (q *queue) admit(kind LockType) turn {
 	case q.readers == 0:
 		q.away = true
 		return lead
-	case kind == Shared && !q.left:
+	case kind == Shared:
 		q.readers++
 		return join
 	default:
@@ -66,46 +76,62 @@ func (q *queue) advance() {
 }
 
 func (t *TouchFile) lock(ctx context.Context, kind LockType) error {
-	for again := false; ; again = true {
-		turn, err := t.queue.enter(ctx, kind, again)
-		switch {
-		case err != nil:
-			return fmt.Errorf("lock %s: %w", t.path, err)
-		case turn == lead:
-			f, err := acquire(ctx, t.path, kind)
-			t.queue.lead(f, kind)
+	q := &t.queue
+	turn, err := q.enter(ctx, kind)
+	for err == nil {
+		if turn == lead {
+			f, err := acquire(ctx, t.path, kind, q.begin)
+			q.lead(f, kind)
 			return err
 		}
-		err = t.queue.current().compare(t.path)
-		if err == nil {
+		err = q.current().compare(t.path)
+		switch {
+		case err == nil:
 			return nil
-		}
-		_ = t.queue.leave(true)
-		if !errors.Is(err, errReplaced) {
+		case errors.Is(err, errReplaced):
+			w := q.rejoin(kind)
+			_ = q.leave(true)
+			turn, err = q.await(ctx, w)
+		default:
+			_ = q.leave(true)
 			return err
 		}
 	}
+	return fmt.Errorf("lock %s: %w", t.path, err)
 }
 
-// enter waits until it is the caller's turn, in front of all others if it had one before.
-func (q *queue) enter(ctx context.Context, kind LockType, first bool) (turn, error) {
+// enter waits until it is the caller's turn.
+func (q *queue) enter(ctx context.Context, kind LockType) (turn, error) {
 	if err := contextError(ctx); err != nil {
 		return wait, err
 	}
 	q.mu.Lock()
-	if len(q.waiting) == 0 || first {
+	if len(q.waiting) == 0 {
 		if t := q.admit(kind); t != wait {
+			if t == lead {
+				q.since = time.Time{} // nobody had it: that stretch is over
+			}
 			q.mu.Unlock()
 			return t, nil
 		}
 	}
 	w := &waiter{kind, make(chan turn, 1)}
-	if first {
-		q.waiting = slices.Insert(q.waiting, 0, w)
-	} else {
-		q.waiting = append(q.waiting, w)
-	}
+	q.waiting = append(q.waiting, w)
 	q.mu.Unlock()
+	return q.await(ctx, w)
+}
+
+// rejoin puts one whose turn it was in front of all others.
+func (q *queue) rejoin(kind LockType) *waiter {
+	w := &waiter{kind, make(chan turn, 1)}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = slices.Insert(q.waiting, 0, w)
+	return w
+}
+
+// await waits until it is the turn of w, which is in the queue.
+func (q *queue) await(ctx context.Context, w *waiter) (turn, error) {
 	select {
 	case t := <-w.turn:
 		return t, nil
@@ -128,7 +154,7 @@ func (q *queue) lead(f *file, kind LockType) {
 	defer q.mu.Unlock()
 	q.away = false
 	if f != nil {
-		q.file, q.left = f, false
+		q.file = f
 		q.exclusive = kind == Exclusive
 		if kind == Shared {
 			q.readers = 1
@@ -146,26 +172,21 @@ func (q *queue) current() *file {
 
 func (t *TouchFile) unlock() error { return t.queue.leave(false) }
 
-// leave gives up one hold, and the kernel lock with the last one. After left nobody joins
-// those who remain.
+// leave gives up one hold, and the kernel lock with the last one, unless the next one
+// inherits it. Nobody does when the file is left because the path does not name it.
 func (q *queue) leave(left bool) error {
 	q.mu.Lock()
-	q.left = q.left || left
 	switch {
-	case q.exclusive:
-		q.exclusive = false
-	case q.readers > 0:
+	case q.readers > 1:
 		q.readers--
-	default:
 		q.mu.Unlock()
 		return nil
-	}
-	if q.readers > 0 {
+	case q.readers == 0 && !q.exclusive, !left && q.bequeath():
 		q.mu.Unlock()
 		return nil
 	}
 	f := q.file
-	q.file, q.away = nil, true
+	q.file, q.exclusive, q.readers, q.away = nil, false, 0, true
 	q.mu.Unlock()
 	err := f.release()
 	q.mu.Lock()
@@ -175,9 +196,36 @@ func (q *queue) leave(left bool) error {
 	return err
 }
 
+// bequeath gives the file as it is to a writer who waits behind a writer. Nobody else can have
+// it so, as flock(2) cannot change the kind of a lock without a moment in which it is free.
+func (q *queue) bequeath() bool {
+	if len(q.waiting) == 0 {
+		return false
+	}
+	now := time.Now()
+	if q.since.IsZero() {
+		q.since = now
+	}
+	if now.Sub(q.since) > stretch {
+		q.since, q.begin = time.Time{}, now.Add(rest)
+		return false
+	}
+	w := q.waiting[0]
+	if !q.exclusive || w.kind != Exclusive {
+		return false
+	}
+	q.waiting = slices.Delete(q.waiting, 0, 1)
+	w.turn <- join
+	return true
+}
+
 // contextError is nil as long as ctx has not ended.
 func contextError(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
+	err := ctx.Err()
+	if err == nil {
+		return nil
+	}
+	cause := context.Cause(ctx)
 	if errors.Is(cause, err) {
 		return cause
 	}

@@ -2,7 +2,6 @@ package touchfile_test
 
 import (
 	"context"
-	"os"
 	"runtime"
 	"sync"
 	"testing"
@@ -158,6 +157,68 @@ func TestWaitingBlocksNobody(t *testing.T) {
 	}
 }
 
+// Goroutines that always wait for one another leave the file to others now and then.
+func TestOthersHaveTheirChance(t *testing.T) {
+	for name, kinds := range map[string][]touchfile.LockType{
+		"writers": {touchfile.Exclusive, touchfile.Exclusive, touchfile.Exclusive},
+		"both":    {touchfile.Exclusive, touchfile.Shared, touchfile.Shared},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inLine(t, func(l *line) {
+				ctx, cancel := context.WithTimeout(bg(), time.Minute)
+				defer cancel()
+				var wg sync.WaitGroup
+				for _, kind := range kinds {
+					wg.Go(func() {
+						for l.tf.Lock(ctx, kind) == nil {
+							time.Sleep(time.Millisecond)
+							require.NoError(t, l.tf.Unlock())
+						}
+					})
+				}
+				other := at(t, l.tf.Path())
+				for range 10 {
+					time.Sleep(time.Second)
+					require.NoError(t, other.ExclusiveLock(ctx))
+					time.Sleep(time.Second)
+					require.NoError(t, other.Unlock())
+				}
+				cancel()
+				wg.Wait()
+			})
+		})
+	}
+}
+
+// Nobody waits for the others' chance but at the end of a long stretch.
+func TestRest(t *testing.T) {
+	inLine(t, func(l *line) {
+		for range 2 { // two short stretches are no long one
+			l.ask(bg(), "a", touchfile.Exclusive)
+			l.ask(bg(), "b", touchfile.Exclusive)
+			l.unlock()
+			l.expect("a", "b")
+			l.unlock()
+			time.Sleep(time.Second)
+		}
+		for _, name := range []string{"a", "b", "c", "d"} {
+			l.ask(bg(), name, touchfile.Exclusive)
+		}
+		l.unlock()
+		l.expect("a", "b")
+		time.Sleep(time.Second)
+		l.unlock()
+		l.expect()
+		mustBeFree(t, at(t, l.tf.Path()))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		l.expect("c")
+		l.unlock()
+		l.expect("d")
+		l.unlock()
+	})
+}
+
 // When the one that waits for another process gives up, the next one takes its place.
 func TestLeaderGivesUp(t *testing.T) {
 	inLine(t, func(l *line) {
@@ -177,62 +238,4 @@ func TestLeaderGivesUp(t *testing.T) {
 		l.unlock()
 		l.unlock()
 	})
-}
-
-// After the file was removed or replaced nobody gets the lock on the old one.
-func TestReplacedFile(t *testing.T) {
-	for name, replace := range map[string]func(path string) error{
-		"removed": os.Remove,
-		"replaced": func(path string) error {
-			if err := os.WriteFile(path+".new", nil, 0o600); err != nil {
-				return err
-			}
-			return os.Rename(path+".new", path)
-		},
-	} {
-		t.Run(name+" while others wait", func(t *testing.T) {
-			inLine(t, func(l *line) {
-				holder, successor := at(t, l.tf.Path()), at(t, l.tf.Path())
-				require.NoError(t, holder.ExclusiveLock(bg()))
-				l.ask(bg(), "waiter", touchfile.Exclusive)
-				require.NoError(t, replace(l.tf.Path()))
-				require.NoError(t, successor.ExclusiveLock(bg()))
-				require.NoError(t, holder.Unlock())
-				time.Sleep(time.Second)
-				synctest.Wait()
-				l.expect()
-				require.NoError(t, successor.Unlock())
-				time.Sleep(time.Second)
-				synctest.Wait()
-				l.expect("waiter")
-				mustBlock(t, successor, touchfile.Shared)
-				l.unlock()
-			})
-		})
-		t.Run(name+" while others read", func(t *testing.T) {
-			inLine(t, func(l *line) {
-				other := at(t, l.tf.Path())
-				l.ask(bg(), "a", touchfile.Shared)
-				l.ask(bg(), "b", touchfile.Shared)
-				l.expect("a", "b")
-				require.NoError(t, replace(l.tf.Path()))
-				require.NoError(t, other.ExclusiveLock(bg()))
-				l.ask(bg(), "c", touchfile.Shared) // must not join those on the old file
-				l.ask(bg(), "writer", touchfile.Exclusive)
-				l.unlock()
-				l.unlock()
-				time.Sleep(time.Second)
-				synctest.Wait()
-				l.expect()
-				require.NoError(t, other.Unlock())
-				time.Sleep(time.Second)
-				synctest.Wait()
-				l.expect("c")
-				mustBlock(t, other, touchfile.Exclusive)
-				l.unlock()
-				l.expect("writer")
-				l.unlock()
-			})
-		})
-	}
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stopAfter has strace stop the process after the n-th system call of that name that its main
-// thread makes from now on, and returns the output of strace.
-func (c *child) stopAfter(call string, n int) (lines chan string, detach func()) {
+// inject has strace do that to the n-th system call of that name that the main thread of the
+// process makes from now on, and returns the output of strace.
+func (c *child) inject(call, what string, n int) (lines chan string, detach func()) {
 	c.t.Helper()
 	tracer := exec.Command("strace", "-p", strconv.Itoa(c.cmd.Process.Pid),
-		"-e", "trace="+call, "-e", fmt.Sprintf("inject=%s:signal=SIGSTOP:when=%d", call, n))
+		"-e", "trace="+call, "-e", fmt.Sprintf("inject=%s:%s:when=%d", call, what, n))
 	out, err := tracer.StderrPipe()
 	require.NoError(c.t, err)
 	require.NoError(c.t, tracer.Start())
@@ -50,6 +50,11 @@ func (c *child) stopAfter(call string, n int) (lines chan string, detach func())
 	}
 }
 
+func needStrace(t *testing.T) {
+	t.Helper()
+	need(t, "strace, and the right to use it", exec.Command("strace", "-o", os.DevNull, "true").Run() == nil)
+}
+
 // stopped waits until the process stands still, and is false if it has the lock before that.
 func (c *child) stopped(lines chan string) bool {
 	c.t.Helper()
@@ -72,14 +77,14 @@ func (c *child) stopped(lines chan string) bool {
 // While one process stands still somewhere in Lock the file is removed and another one locks
 // the new file. Unless the first one had the lock by then, it does not get it on the old file.
 func TestRemovedUnderWay(t *testing.T) {
-	need(t, "strace, and the right to use it", exec.Command("strace", "-o", os.DevNull, "true").Run() == nil)
+	needStrace(t)
 	tf := setUp(t)
 	c := start(t, tf.Path())
 	steps, late := 0, 0
 	for _, call := range []string{"openat", "fstat", "flock", "newfstatat"} {
 		for n := 1; ; n++ {
 			mustBeFree(t, tf)
-			lines, detach := c.stopAfter(call, n)
+			lines, detach := c.inject(call, "signal=SIGSTOP", n)
 			c.tell("lock")
 			stopped := c.stopped(lines)
 			if stopped {
@@ -106,4 +111,28 @@ func TestRemovedUnderWay(t *testing.T) {
 	}
 	require.LessOrEqual(t, late, 1, "the look at the name is the last thing that it does")
 	require.GreaterOrEqual(t, steps, 4)
+}
+
+// Some file systems are interrupted by signals, and some lock only what is open for writing.
+func TestInjectedErrors(t *testing.T) {
+	needStrace(t)
+	tf := setUp(t)
+	mustBeFree(t, tf)
+	c := start(t, tf.Path())
+	for _, failure := range [][2]string{
+		{"openat", "EINTR"}, {"fstat", "EINTR"}, {"flock", "EINTR"}, {"newfstatat", "EINTR"},
+		{"flock", "EBADF"}, {"flock", "EIO"},
+	} {
+		_, detach := c.inject(failure[0], "error="+failure[1], 1)
+		c.do("lock", "locked")
+		detach()
+		c.do("unlock", "unlocked")
+	}
+	_, detach := c.inject("openat", "error=EMFILE", 1)
+	c.do("lock", "open "+tf.Path()+": too many open files")
+	detach()
+	_, detach = c.inject("flock", "error=ENOLCK", 1)
+	c.do("lock", "lock "+tf.Path()+": flock: unsupported operation: no locks available")
+	detach()
+	mustBeFree(t, tf)
 }

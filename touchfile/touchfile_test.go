@@ -117,6 +117,51 @@ func TestContext(t *testing.T) {
 	}
 }
 
+// A link stands for what it points to, which the lock creates if it is not there.
+func TestSymlinks(t *testing.T) {
+	tf := setUp(t)
+	dir := filepath.Dir(tf.Path())
+	other := filepath.Join(dir, "other")
+	link := at(t, filepath.Join(dir, "link"))
+	require.NoError(t, os.Symlink(tf.Path(), link.Path()))
+	require.NoError(t, link.ExclusiveLock(bg()))
+	mustBlock(t, tf, touchfile.Shared)
+
+	require.NoError(t, os.Remove(link.Path()))
+	require.NoError(t, os.Symlink(other, link.Path()))
+	require.NoError(t, link.Unlock())
+	require.NoError(t, link.ExclusiveLock(bg()))
+	mustBeFree(t, tf)
+	mustBlock(t, at(t, other), touchfile.Shared)
+	require.NoError(t, link.Unlock())
+
+	require.NoError(t, os.Remove(link.Path()))
+	require.NoError(t, os.Symlink(filepath.Join(dir, "missing", "f"), link.Path()))
+	require.ErrorIs(t, link.ExclusiveLock(bg()), fs.ErrNotExist)
+}
+
+// ending is a context that ends after the first look at it.
+type ending struct {
+	context.Context
+	end context.CancelCauseFunc
+}
+
+var errEnd = errors.New("the end")
+
+func (c ending) Err() error {
+	defer c.end(errEnd)
+	return c.Context.Err()
+}
+
+func TestContextEndsMeanwhile(t *testing.T) {
+	tf := setUp(t)
+	ctx, cancel := context.WithCancelCause(bg())
+	err := tf.ExclusiveLock(ending{ctx, cancel})
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, errEnd)
+	mustBeFree(t, tf)
+}
+
 func TestUnknownType(t *testing.T) {
 	tf := setUp(t)
 	for _, kind := range []touchfile.LockType{-1, 2} {
@@ -133,6 +178,28 @@ func TestUnlockWhenNotHeld(t *testing.T) {
 	require.NoError(t, tf.Unlock())
 	require.NoError(t, tf.Unlock())
 	mustBeFree(t, tf)
+}
+
+// Of many who give up the same lock at once one does it, and the others do nothing.
+func TestConcurrentUnlock(t *testing.T) {
+	tf := setUp(t)
+	for range 100 {
+		for _, holds := range []int{1, 3} { // one writer, three readers
+			for range holds {
+				require.NoError(t, tf.Lock(bg(), touchfile.LockType(holds/2)))
+			}
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					if err := tf.Unlock(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			mustBeFree(t, at(t, tf.Path()))
+		}
+	}
 }
 
 func TestTwoObjects(t *testing.T) {
