@@ -17,7 +17,11 @@ import (
 //
 //	go test -run='^$' -bench=. -count=6 ./flock
 //
-// That one has no heartbeat, no lease, and does not notice a replaced file.
+// That one has no heartbeat, no lease, and does not notice a replaced file. On Linux it makes
+// nine system calls per cycle, four of them the fcntl that O_NONBLOCK saves here. Ours are
+// eight (nine where the file is not on a disk, or was not refreshed just before): the
+// difference is an fstat, two looks at the name, which cost more than a microsecond each, and
+// the timer. One look is for not locking a file that is gone, the other for telling a loss.
 func benchmarkBoth(b *testing.B, run func(b *testing.B, lock func() (unlock func() error, err error))) {
 	b.Run("ours", func(b *testing.B) {
 		root, err := os.OpenRoot(b.TempDir())

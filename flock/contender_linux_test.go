@@ -120,6 +120,7 @@ func TestTwoStoppedContenders(t *testing.T) {
 		for other := range strings.SplitSeq(fileCalls, ",") {
 			for n := 1; ; n++ {
 				s.free()
+				s.setTime(aging())
 				one := first.inject(fmt.Sprintf("%s:%s:when=1", call, stopping))
 				first.tell("here")
 				require.True(t, one.stopped(first))

@@ -77,6 +77,9 @@ func release(f *os.File) error {
 
 // inRoot gives an error the whole path of the lock file.
 func inRoot(root *os.Root, err error) error {
+	if err == nil {
+		return nil
+	}
 	op, path := "lock", filepath.Join(root.Name(), LockFile)
 	var perr *fs.PathError
 	if errors.As(err, &perr) {

@@ -3,6 +3,7 @@ package flock_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -73,6 +74,28 @@ func TestContextEnds(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, err, why)
 	})
+	t.Run("cause that is the context's error", func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(bg())
+		cancel(fmt.Errorf("shutting down: %w", context.Canceled))
+		err := s.mustFail(flock.TryLock(ctx, s.root))
+		require.EqualError(t, err, "store is locked: "+s.path()+": file is locked: shutting down: context canceled")
+	})
+	t.Run("cause of a deadline", func(t *testing.T) {
+		why := errors.New("too slow")
+		ctx, cancel := context.WithTimeoutCause(bg(), 0, why)
+		defer cancel()
+		err := s.mustFail(flock.TryLock(ctx, s.root))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, why)
+	})
+}
+
+// Without a context there is a panic at once, not in the heartbeat.
+func TestNilContext(t *testing.T) {
+	s := setUp(t)
+	var ctx context.Context
+	require.Panics(t, func() { _, _ = flock.TryLock(ctx, s.root) })
+	s.free()
 }
 
 // A context that has ended is no reason not to try, only not to wait.

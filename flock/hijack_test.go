@@ -80,6 +80,27 @@ func TestHijackSeenByHeartbeat(t *testing.T) {
 	}
 }
 
+// When the name cannot be looked at, the lock is kept and the trouble told.
+func TestHeartbeatWithClosedRoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := setUp(t), newJournal()
+		unlock := s.lock(flock.WithLogger(bg(), slog.New(log)))
+		require.NoError(t, s.root.Close())
+		long := time.Unix(1_000_000_000, 0)
+		for range 2 {
+			s.setTime(long)
+			time.Sleep(flock.HeartbeatInterval)
+			synctest.Wait()
+			info, err := os.Lstat(s.path())
+			require.NoError(t, err)
+			require.NotEqual(t, long, info.ModTime())
+		}
+		const message = "lock file could not be refreshed"
+		require.Equal(t, []string{message, message}, log.all())
+		require.ErrorIs(t, unlock(), flock.ErrUnlockUnsuccessful)
+	})
+}
+
 // blocking is a logger's handler that says when it is called and returns when it may.
 type blocking struct {
 	slog.Handler
@@ -115,6 +136,25 @@ func TestUnlockWaitsForHeartbeat(t *testing.T) {
 			require.ErrorIs(t, <-returned, flock.ErrUnlockUnsuccessful)
 		}
 	})
+}
+
+// An unlocking that comes in the moment in which a heartbeat is due ends it as any other does.
+func TestUnlockBesideHeartbeat(t *testing.T) {
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			s := setUp(t)
+			unlock := s.lock(bg())
+			time.Sleep(flock.HeartbeatInterval)
+			returned := make(chan error, 1)
+			go func() { returned <- unlock() }()
+			select {
+			case err := <-returned:
+				require.NoError(t, err)
+			case <-time.After(flock.HeartbeatInterval / 2):
+				require.FailNow(t, "the heartbeat goes on")
+			}
+		})
+	}
 }
 
 func TestSilentWithoutLogger(t *testing.T) {

@@ -16,9 +16,11 @@ import (
 type hold struct {
 	root *os.Root
 	file *os.File
-	info fs.FileInfo // which file it is
+	info fs.FileInfo   // which file it is
+	age  time.Duration // of the last refresh when the file was taken
 
-	ctx context.Context // for the logger in it
+	ctx    context.Context // for the logger
+	logger *slog.Logger    // or nil
 
 	// A beat runs in a goroutine of the timer's. Each one that is due counts in beats, so that
 	// none is left when beats.Wait returns.
@@ -34,12 +36,12 @@ type hold struct {
 
 // start starts the heartbeat. It lasts until the returned function is called, whatever
 // becomes of ctx.
-func (h *hold) start(ctx context.Context) UnlockFunc {
-	h.ctx = ctx
+func (h *hold) start(ctx context.Context, logger *slog.Logger) UnlockFunc {
+	h.ctx, h.logger = ctx, logger
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.beats.Add(1)
-	h.timer = time.AfterFunc(HeartbeatInterval, h.beat)
+	h.timer = time.AfterFunc(HeartbeatInterval-h.age, h.beat)
 	return h.unlock
 }
 
@@ -54,10 +56,8 @@ func (h *hold) beat() {
 	if h.lost != nil {
 		return
 	}
-	if err == nil {
-		err = control(h.file, touch)
-	}
-	if err != nil {
+	// A name that cannot be looked at is no reason to let the file go stale.
+	if err := errors.Join(err, control(h.file, touch)); err != nil {
 		h.log(slog.LevelWarn, "lock file could not be refreshed", err)
 	}
 	h.beats.Add(1)
@@ -81,12 +81,9 @@ func (h *hold) look() error {
 func (h *hold) unlock() error {
 	h.once.Do(func() {
 		h.stop()
-		err := h.look()
-		if rerr := release(h.file); rerr != nil {
-			err = errors.Join(err, rerr)
-		}
-		if err != nil {
-			h.result = fmt.Errorf("%w: %w", ErrUnlockUnsuccessful, inRoot(h.root, err))
+		lost := inRoot(h.root, h.look())
+		if err := errors.Join(lost, inRoot(h.root, release(h.file))); err != nil {
+			h.result = fmt.Errorf("%w: %w", ErrUnlockUnsuccessful, err)
 		}
 	})
 	return h.result
@@ -104,8 +101,8 @@ func (h *hold) stop() {
 }
 
 func (h *hold) log(level slog.Level, message string, err error) {
-	if logger, _ := h.ctx.Value(loggerKey{}).(*slog.Logger); logger != nil {
+	if h.logger != nil {
 		path := filepath.Join(h.root.Name(), LockFile)
-		logger.Log(context.WithoutCancel(h.ctx), level, message, "file", path, "error", err)
+		h.logger.Log(context.WithoutCancel(h.ctx), level, message, "file", path, "error", err)
 	}
 }

@@ -123,7 +123,10 @@ func newJournal() *journal { return &journal{Handler: slog.DiscardHandler} }
 
 func (j *journal) Enabled(context.Context, slog.Level) bool { return true }
 
-func (j *journal) Handle(_ context.Context, r slog.Record) error {
+func (j *journal) Handle(ctx context.Context, r slog.Record) error {
+	if ctx.Err() != nil { // a handler may need time
+		return ctx.Err()
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.messages = append(j.messages, r.Message)

@@ -1,6 +1,7 @@
 package flock
 
 import (
+	"io/fs"
 	"time"
 
 	"golang.org/x/sys/windows"
@@ -15,3 +16,6 @@ func touch(fd uintptr) error {
 
 // tryLockDir: LockFileEx knows files only.
 func tryLockDir(uintptr) error { return errNoDirLock }
+
+// ownClock is never sure here.
+func ownClock(fs.FileInfo) bool { return false }

@@ -18,9 +18,6 @@ import (
 // It is right because the name of the lock file is made and removed, and a stale file taken
 // in place, only by the one who has the recovery lock.
 func recoverStale(ctx context.Context, h *hold, want kind, busy bool) (*hold, error) {
-	if ctx.Err() != nil {
-		return nil, filelock.ErrBusy
-	}
 	r, err := lockRecovery(h.root)
 	if err != nil {
 		return nil, err
@@ -31,7 +28,7 @@ func recoverStale(ctx context.Context, h *hold, want kind, busy bool) (*hold, er
 	}
 	switch {
 	case ctx.Err() != nil:
-		return nil, filelock.ErrBusy
+		return nil, errStale
 	case err == nil:
 		return h, h.takeInPlace()
 	case !errors.Is(err, filelock.ErrBusy):
@@ -46,6 +43,9 @@ func recoverStale(ctx context.Context, h *hold, want kind, busy bool) (*hold, er
 	}
 	return successor, err
 }
+
+// errStale says why a lock is not taken that may be free.
+var errStale = fmt.Errorf("stale, and the context has ended: %w", filelock.ErrBusy)
 
 // createNew takes the lock with a file that it creates. The context does not matter: nothing
 // is recovered.
@@ -121,8 +121,17 @@ func (h *hold) removeStale(ctx context.Context, now time.Time) error {
 // one can replace, or on RecoveryFile.
 type recovery struct{ file *os.File }
 
-// lockRecovery fails with filelock.ErrBusy when somebody else has the lock.
+// lockRecovery fails with an error that matches filelock.ErrBusy when somebody else has the
+// lock. That one may stand still for long, so the error says what it is that is busy.
 func lockRecovery(root *os.Root) (recovery, error) {
+	r, err := tryRecovery(root)
+	if errors.Is(err, filelock.ErrBusy) {
+		err = fmt.Errorf("being created or recovered: %w", err)
+	}
+	return r, err
+}
+
+func tryRecovery(root *os.Root) (recovery, error) {
 	f, err := root.Open(".")
 	if err != nil {
 		return recovery{}, err

@@ -2,8 +2,10 @@ package flock_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -131,7 +133,95 @@ func TestBesideRecovery(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), s.stat().Mode())
 }
 
-// Whoever takes a file refreshes it, however old it is.
+// moody is a context that ends when something has happened.
+type moody struct {
+	context.Context
+	happened func() bool
+	ended    chan struct{}
+}
+
+func (m *moody) Done() <-chan struct{} { return m.ended }
+
+func (m *moody) Err() error {
+	select {
+	case <-m.ended:
+	default:
+		if !m.happened() {
+			return nil
+		}
+		close(m.ended)
+	}
+	return context.Canceled
+}
+
+// A context that ends in the middle of a recovery ends that one too, before anything is
+// removed or taken.
+func TestCancelledInRecovery(t *testing.T) {
+	s := setUp(t)
+	marked := func() bool { return s.stat().Mode()&0o100 != 0 }
+	recovering := func() bool {
+		dir, err := os.Open(s.root.Name())
+		require.NoError(t, err)
+		defer dir.Close()
+		err = filelock.TryLock(dir.Fd())
+		return errors.Is(err, filelock.ErrBusy)
+	}
+	for name, test := range map[string]struct {
+		happened func() bool
+		held     bool
+	}{
+		"held file, while it is marked": {marked, true},
+		"held file, with recovery lock": {recovering, true},
+		"free file, with recovery lock": {recovering, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			unlock := s.lock(bg())
+			if !test.held {
+				require.NoError(t, unlock())
+			}
+			s.age()
+			before := s.stat()
+			for _, lock := range []func(context.Context, *os.Root) (flock.UnlockFunc, error){flock.TryLock, flock.TryRLock} {
+				ctx := &moody{bg(), test.happened, make(chan struct{})}
+				require.ErrorIs(t, s.mustFail(lock(ctx, s.root)), context.Canceled)
+			}
+			// The mode was set and set back, which changes the time of that.
+			require.True(t, os.SameFile(before, s.stat()))
+			require.Equal(t, before.ModTime(), s.stat().ModTime())
+			require.Equal(t, before.Mode(), s.stat().Mode())
+			require.NoError(t, unlock())
+		})
+	}
+}
+
+// A process that stands still in the middle of a recovery or a creation holds up others, who
+// say so. Those who find a fresh file it does not concern.
+func TestHeldUp(t *testing.T) {
+	for name, prepare := range map[string]func(store){
+		"creation": func(s store) {},
+		"recovery": func(s store) { s.free(); s.age() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // or the context could end within a try
+				s := setUp(t)
+				prepare(s)
+				end := s.recovering()
+				for _, lock := range []func(context.Context, *os.Root) (flock.UnlockFunc, error){flock.TryLock, flock.TryRLock} {
+					ctx, cancel := context.WithTimeout(bg(), 25*time.Millisecond)
+					defer cancel()
+					err := s.mustFail(lock(ctx, s.root))
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+					require.ErrorContains(t, err, s.path()+": being created or recovered: ")
+				}
+				end()
+				require.NoError(t, s.lock(bg())())
+			})
+		})
+	}
+}
+
+// Whoever takes a file refreshes it, however old it is. The time of a file that is fresh may
+// stay.
 func TestTakingRefreshes(t *testing.T) {
 	for name, lock := range map[string]func(store, context.Context) flock.UnlockFunc{"exclusive": store.lock, "shared": store.rlock} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,24 +13,29 @@ import (
 	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
 )
 
-// The pauses between two tries.
 const (
+	// The pauses between two tries.
 	minPause = 10 * time.Millisecond
 	maxPause = 100 * time.Millisecond
+
+	// So long after a refresh the file is not refreshed again by being taken.
+	freshFor = time.Second
 )
 
 // kind is the kernel lock that is wanted: filelock.TryLock or filelock.TryRLock.
 type kind func(fd uintptr) error
 
 func lock(ctx context.Context, root *os.Root, want kind) (UnlockFunc, error) {
+	logger, _ := ctx.Value(loggerKey{}).(*slog.Logger)
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		h, err := try(ctx, root, want)
 		switch {
 		case err == nil:
-			return h.start(ctx), nil
+			return h.start(ctx, logger), nil
 		case !inVain(err):
-			if err := sleep(ctx, pause); err != nil {
-				return nil, fmt.Errorf("%w: %s: %w", ErrLockUnsuccessful, filepath.Join(root.Name(), LockFile), err)
+			if ended := sleep(ctx, pause); ended != nil {
+				path := filepath.Join(root.Name(), LockFile)
+				return nil, fmt.Errorf("%w: %s: %w: %w", ErrLockUnsuccessful, path, err, ended)
 			}
 		default:
 			return nil, fmt.Errorf("%w: %w", ErrLockUnsuccessful, inRoot(root, err))
@@ -58,10 +64,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // try tries once.
 //
-// What keeps it right beside a recovery: whoever takes the lock sets the time of the file and
-// then looks at its name and its mark; whoever removes a stale file marks it and then looks
-// at its time. So one of the two sees the other, however long either stands still in between,
-// and that one gives way.
+// What keeps it right beside a recovery: whoever takes the lock sets the time of the file, or
+// finds it just set, and then looks at its name and its mark; whoever removes a stale file
+// marks it and then looks at its time. So one of the two sees the other, however long either
+// stands still in between, and that one gives way.
 func try(ctx context.Context, root *os.Root, want kind) (*hold, error) {
 	f, err := open(root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -99,8 +105,13 @@ func try(ctx context.Context, root *os.Root, want kind) (*hold, error) {
 
 // take makes a hold of the kernel lock on h.file, if the file may be taken.
 func (h *hold) take() error {
-	if err := control(h.file, touch); err != nil {
-		return fmt.Errorf("touch: %w", err)
+	// Otherwise each of many short holds in a row would write to the disk.
+	h.age = time.Since(h.info.ModTime())
+	if h.age < 0 || h.age > freshFor || !ownClock(h.info) {
+		if err := control(h.file, touch); err != nil {
+			return fmt.Errorf("touch: %w", err)
+		}
+		h.age = 0
 	}
 	name, err := named(h.root, h.info)
 	if err == nil && marked(name) {
