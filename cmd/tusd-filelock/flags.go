@@ -33,6 +33,7 @@ type config struct {
 	dirPerms, filePerms permissions
 	holderPollInterval  time.Duration
 	acquirerPoll        time.Duration
+	shareReads          bool
 
 	hooks hookConfig
 
@@ -203,6 +204,7 @@ func (c *config) storageFlags(f *flag.FlagSet) {
 	f.StringVar(&c.uploadDir, "upload-dir", "./data", "Directory of the uploads and their locks; created if missing")
 	f.DurationVar(&c.holderPollInterval, "filelock-holder-poll-interval", filelocker.DefaultHolderPollInterval, "How often the holder of a lock looks for a release request where the system does not report one")
 	f.DurationVar(&c.acquirerPoll, "filelock-acquirer-poll-interval", filelocker.DefaultAcquirerPollInterval, "How often a waiting request tries again where the system does not report a free lock")
+	f.BoolVar(&c.shareReads, "share-reads", true, "Let GET and HEAD requests share the lock of their upload; a write or a DELETE ends the downloads. If false, each of them takes the lock alone")
 	f.Var(&c.dirPerms, "dir-perms", "Permissions of created directories, in octal")
 	f.Var(&c.filePerms, "file-perms", "Permissions of created files, in octal")
 }

@@ -28,9 +28,10 @@ func TestFlagsAreThoseOfTusd(t *testing.T) {
 		"filelock-holder-poll-interval":   filelocker.DefaultHolderPollInterval.String(),
 		"filelock-acquirer-poll-interval": filelocker.DefaultAcquirerPollInterval.String(),
 	}
+	added := []string{"File storage option | share-reads | bool | true"}
 	golden, err := os.ReadFile("testdata/tusd-flags.txt")
 	require.NoError(t, err)
-	var want, groups []string
+	want, groups := added, []string(nil)
 	for line := range strings.Lines(string(golden)) {
 		if strings.HasPrefix(line, "#") {
 			continue
@@ -69,6 +70,7 @@ func TestUsageErrorsAreOneLineAndTouchNothing(t *testing.T) {
 		{[]string{"-host"}, "-host"},
 		{[]string{"extra"}, `"extra"`},
 		{[]string{"-verbose=perhaps"}, "-verbose"},
+		{[]string{"-share-reads=some"}, "-share-reads"},
 		{[]string{"-max-size", "big"}, "-max-size"},
 		{[]string{"-network-timeout", "60"}, "-network-timeout"},
 		{[]string{"-network-timeout", "-1s"}, "-network-timeout"},
@@ -118,10 +120,12 @@ func TestCompletedFlags(t *testing.T) {
 	require.Equal(t, "/up/", cfg.uploadPath())
 	require.Equal(t, os.FileMode(0o750), cfg.dirPerms.mode())
 	require.False(t, cfg.verboseGiven)
+	require.True(t, cfg.shareReads)
 
-	cfg, err = parseFlags([]string{"-hooks-enabled-events", "post-finish, pre-create", "-verbose", "-host", "[::1]"})
+	cfg, err = parseFlags([]string{"-hooks-enabled-events", "post-finish, pre-create", "-verbose", "-host", "[::1]", "-share-reads=false"})
 	require.NoError(t, err)
 	require.EqualValues(t, []string{"post-finish", "pre-create"}, []string{string(cfg.hooks.enabled[0]), string(cfg.hooks.enabled[1])})
 	require.True(t, cfg.verboseGiven)
+	require.False(t, cfg.shareReads)
 	require.Equal(t, "[::1]:8080", address(cfg))
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/tus/tusd/v2/pkg/handler"
+
+	"github.com/tusd-filelock/tusd-filelock/internal/interrupt"
 )
 
 // requests is the set of requests whose handlers are running.
@@ -17,37 +19,36 @@ type requests struct {
 	stop    context.CancelFunc
 
 	mu      sync.Mutex
-	running map[*request]struct{}
+	running map[*interrupt.Request]struct{}
 	idle    chan struct{} // closed when the last one ends, made by who waits
 }
 
 func newRequests() *requests {
 	stopped, stop := context.WithCancel(context.Background())
-	return &requests{stopped: stopped, stop: stop, running: map[*request]struct{}{}}
+	return &requests{stopped: stopped, stop: stop, running: map[*interrupt.Request]struct{}{}}
 }
 
 // track returns a handler that makes each request of next one of the set.
 func (s *requests) track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q, w, r := newRequest(s, w, r)
+		q, w, r := interrupt.New(w, r)
 		s.add(q)
 		defer s.remove(q)
-		next.ServeHTTP(w, r)
+		q.Serve(next, w, r)
 	})
 }
 
-func (s *requests) add(q *request) {
+func (s *requests) add(q *interrupt.Request) {
 	s.mu.Lock()
 	s.running[q] = struct{}{}
 	late := s.stopped.Err() != nil
 	s.mu.Unlock()
 	if late {
-		q.shutDown()
+		end(q)
 	}
 }
 
-func (s *requests) remove(q *request) {
-	q.end()
+func (s *requests) remove(q *interrupt.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.running, q)
@@ -57,19 +58,24 @@ func (s *requests) remove(q *request) {
 	}
 }
 
+// end interrupts the request because the server ends. A download goes on.
+func end(q *interrupt.Request) {
+	q.Interrupt(handler.ErrServerShutdown, func() { q.Cancel(handler.ErrServerShutdown) })
+}
+
 // stopAll ends all requests, those of the future too, with
 // handler.ErrServerShutdown: what an upload has received is saved, and waiting
 // for a lock ends.
 func (s *requests) stopAll() {
 	s.mu.Lock()
 	s.stop()
-	all := make([]*request, 0, len(s.running))
+	all := make([]*interrupt.Request, 0, len(s.running))
 	for q := range s.running {
 		all = append(all, q)
 	}
 	s.mu.Unlock()
 	for _, q := range all {
-		q.shutDown()
+		end(q)
 	}
 }
 
@@ -101,42 +107,41 @@ func (s *requests) wait(ctx context.Context) error {
 	}
 }
 
-// requestLocker lets locks reach the requests that hold them.
-type requestLocker struct {
+// locker returns a locker that is l until stopAll is called, which ends all
+// waiting for locks.
+func (s *requests) locker(l handler.Locker) handler.Locker { return stoppableLocker{l, s.stopped} }
+
+type stoppableLocker struct {
 	handler.Locker
+	stopped context.Context
 }
 
-func (l requestLocker) NewLock(id string) (handler.Lock, error) {
+func (l stoppableLocker) NewLock(id string) (handler.Lock, error) {
 	lock, err := l.Locker.NewLock(id)
 	if err != nil {
 		return nil, err
 	}
-	return requestLock{lock}, nil
+	return stoppableLock{lock, l.stopped}, nil
 }
 
-type requestLock struct {
-	lock handler.Lock
+type stoppableLock struct {
+	lock    handler.Lock
+	stopped context.Context
 }
 
-// Lock is the locker's Lock for the request that ctx belongs to. Being asked to
-// release interrupts that request for sure, and a shutdown ends the waiting.
-func (l requestLock) Lock(ctx context.Context, release func()) error {
-	q, ok := ctx.Value(requestKey{}).(*request)
-	if !ok {
-		return l.lock.Lock(ctx, release)
-	}
-	if q.set.stopped.Err() != nil {
+func (l stoppableLock) Lock(ctx context.Context, release func()) error {
+	if l.stopped.Err() != nil {
 		return handler.ErrServerShutdown
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(q.set.stopped, cancel)()
+	defer context.AfterFunc(l.stopped, cancel)()
 
-	err := l.lock.Lock(ctx, func() { q.interrupt(handler.ErrUploadInterrupted, release) })
-	if errors.Is(err, handler.ErrLockTimeout) && q.set.stopped.Err() != nil {
+	err := l.lock.Lock(ctx, release)
+	if errors.Is(err, handler.ErrLockTimeout) && l.stopped.Err() != nil {
 		return handler.ErrServerShutdown
 	}
 	return err
 }
 
-func (l requestLock) Unlock() error { return l.lock.Unlock() }
+func (l stoppableLock) Unlock() error { return l.lock.Unlock() }

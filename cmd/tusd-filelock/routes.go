@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/tus/tusd/v2/pkg/handler"
+
+	"github.com/tusd-filelock/tusd-filelock/filelocker"
 )
 
 // pattern is a path that http.ServeMux hands to one handler, and the flag that
@@ -54,10 +56,14 @@ func (c *config) profilePath() string {
 func routes(cfg *config, uploads *handler.Handler, m *metrics) http.Handler {
 	mux := http.NewServeMux()
 	path := cfg.uploadPath()
-	mux.Handle(path, http.StripPrefix(path, uploads))
+	var files http.Handler = uploads
+	if cfg.shareReads {
+		files = filelocker.ShareReads(uploads)
+	}
+	mux.Handle(path, http.StripPrefix(path, files))
 	if path != "/" {
 		bare := strings.TrimSuffix(path, "/")
-		mux.Handle(bare, http.StripPrefix(bare, uploads))
+		mux.Handle(bare, http.StripPrefix(bare, files))
 		if cfg.showGreeting {
 			mux.Handle("/", greeting(cfg))
 		}

@@ -25,7 +25,8 @@ const closeGrace = 2 * time.Second
 
 // serve runs the server until a signal comes and all requests have ended.
 func serve(cfg *config, logs logs, signals <-chan os.Signal) error {
-	composer, err := openStorage(cfg, logs)
+	running := newRequests()
+	composer, err := openStorage(cfg, running, logs)
 	if err != nil {
 		return err
 	}
@@ -37,7 +38,7 @@ func serve(cfg *config, logs logs, signals <-chan os.Signal) error {
 	// tusd's hooks and net/http log to the default logger.
 	tuslog.SetDefault(logs.requests)
 	logs.settings("Supported tus extensions: " + uploads.SupportedExtensions())
-	m, running := newMetrics(), newRequests()
+	m := newMetrics()
 	server, err := newServer(cfg, running.track(routes(cfg, uploads, m)), m)
 	if err != nil {
 		return err
@@ -51,7 +52,7 @@ func serve(cfg *config, logs logs, signals <-chan os.Signal) error {
 }
 
 // openStorage creates the upload directory and connects store and locker.
-func openStorage(cfg *config, logs logs) (*handler.StoreComposer, error) {
+func openStorage(cfg *config, running *requests, logs logs) (*handler.StoreComposer, error) {
 	dir, err := filepath.Abs(cfg.uploadDir)
 	if err != nil {
 		return nil, fmt.Errorf("upload directory %s: %w", cfg.uploadDir, err)
@@ -72,7 +73,7 @@ func openStorage(cfg *config, logs logs) (*handler.StoreComposer, error) {
 
 	composer := handler.NewStoreComposer()
 	store.UseIn(composer)
-	composer.UseLocker(requestLocker{locker})
+	composer.UseLocker(running.locker(locker))
 	return composer, nil
 }
 

@@ -66,25 +66,9 @@ func TestStalledUploadIsHandedOver(t *testing.T) {
 	s.requireNoLocks()
 }
 
-// stalledDownload makes a request that no shutdown can end gently: its client
-// does not read the answer, which no buffer can hold.
-func (s *testServer) stalledDownload() {
-	s.t.Helper()
-	url, file := s.create("268435456")
-	require.NoError(s.t, os.Truncate(file, 268435456))
-	host, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
-	conn, err := net.Dial("tcp", host)
-	require.NoError(s.t, err)
-	s.t.Cleanup(func() { conn.Close() })
-	_, err = io.WriteString(conn, "GET /"+path+" HTTP/1.1\r\nHost: test\r\n\r\n")
-	require.NoError(s.t, err)
-	_, err = io.ReadFull(conn, make([]byte, 1000))
-	require.NoError(s.t, err)
-}
-
 func TestShutdownTimeoutClosesConnections(t *testing.T) {
 	s := start(t, "-shutdown-timeout", "10ms")
-	s.stalledDownload()
+	s.startDownload()
 	require.Equal(t, exitFailure, s.stop())
 	require.Equal(t, "tusd-filelock: shutdown timeout of 10ms passed, requests cut off: 1\n", s.err.String())
 	s.requireNoLocks()
@@ -122,7 +106,7 @@ func TestSecondSignalExits(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { cmd.Process.Kill(); http.DefaultClient.CloseIdleConnections() })
 	s.url = s.out.find(t, `You can now upload files to: ([^\s"]+)`)
-	s.stalledDownload()
+	s.startDownload()
 
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	s.out.find(t, "shutting down")

@@ -34,16 +34,16 @@ import (
 const maxName = 200
 
 // Request is one running request that can be interrupted at any time, from any goroutine.
-// Its methods do nothing once the handler has returned.
+// Interrupt, Abort and Cancel do nothing once the handler has returned.
 type Request struct {
-	name      string
-	control   *http.ResponseController
-	cancel    context.CancelCauseFunc
-	gone      <-chan struct{}
-	upload    bool // tusd makes a body reader for it
-	writes    sync.WaitGroup
-	aborted   chan struct{} // closed by Abort
-	shapeless func() bool   // the response ends with its connection
+	name     string
+	control  *http.ResponseController
+	cancel   context.CancelCauseFunc
+	gone     <-chan struct{}
+	upload   bool // tusd makes a body reader for it
+	writes   sync.WaitGroup
+	aborted  chan struct{} // closed by Abort
+	unframed func() bool   // the response ends with its connection
 
 	mu      sync.Mutex
 	cause   error // why it is interrupted; nil while it is not
@@ -70,7 +70,7 @@ func New(w http.ResponseWriter, r *http.Request) (*Request, http.ResponseWriter,
 		drained: r.Body == http.NoBody || r.Body == nil,
 		aborted: make(chan struct{}),
 	}
-	q.shapeless = func() bool {
+	q.unframed = func() bool {
 		return r.ProtoMajor == 1 && (r.ProtoMinor == 0 || w.Header().Get("Transfer-Encoding") == "identity")
 	}
 	next := r.WithContext(context.WithValue(ctx, requestKey{}, q))
@@ -185,7 +185,7 @@ func (q *Request) end() (aborted bool) {
 	if hijacked || !q.isAborted() {
 		return false
 	}
-	if q.shapeless() {
+	if q.unframed() {
 		q.reset()
 	}
 	return true

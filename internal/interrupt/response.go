@@ -113,20 +113,39 @@ func (w *responseWriter) detached(write func() error) error {
 	w.q.writes.Add(1)
 	w.q.mu.Unlock()
 
-	written := make(chan error, 1)
+	written := make(chan outcome, 1)
 	go func() {
 		defer w.q.writes.Done()
-		written <- write()
+		// A panic belongs to the handler's goroutine, where the server survives it.
+		o := outcome{panicked: true}
+		defer func() {
+			if o.panicked {
+				o.value = recover()
+			}
+			written <- o
+		}()
+		o.err = write()
+		o.panicked = false
 	}()
 	select {
-	case err := <-written:
-		if err != nil && w.q.isAborted() {
+	case o := <-written:
+		if o.panicked {
+			panic(o.value)
+		}
+		if o.err != nil && w.q.isAborted() {
 			return http.ErrAbortHandler
 		}
-		return err
+		return o.err
 	case <-w.q.aborted:
 		return http.ErrAbortHandler
 	}
+}
+
+// outcome is how a detached write has ended.
+type outcome struct {
+	err      error
+	panicked bool
+	value    any
 }
 
 // SetReadDeadline implements what http.ResponseController asks for.

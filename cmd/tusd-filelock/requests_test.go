@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -70,7 +67,8 @@ func uploadHandler(t *testing.T, locker testLocker) (set *requests, h http.Handl
 	store := filestore.New(dir)
 	composer := handler.NewStoreComposer()
 	store.UseIn(composer)
-	composer.UseLocker(requestLocker{locker})
+	set = newRequests()
+	composer.UseLocker(set.locker(locker))
 	uploads, err := handler.NewHandler(handler.Config{
 		StoreComposer:                    composer,
 		BasePath:                         "/",
@@ -82,7 +80,6 @@ func uploadHandler(t *testing.T, locker testLocker) (set *requests, h http.Handl
 	require.NoError(t, err)
 	_, err = store.NewUpload(t.Context(), handler.FileInfo{ID: "id", Size: 10})
 	require.NoError(t, err)
-	set = newRequests()
 	return set, set.track(http.StripPrefix("/", uploads)), filepath.Join(dir, "id")
 }
 
@@ -107,51 +104,6 @@ func requireInterrupted(t *testing.T, answer <-chan *http.Response, status int, 
 		require.Contains(t, bodyOf(t, res), says)
 	case <-time.After(hang):
 		require.FailNow(t, "the upload was not interrupted")
-	}
-}
-
-func TestReleaseRequestBeforeTheBodyIsRead(t *testing.T) {
-	for _, protocol := range protocols {
-		for name, locker := range map[string]testLocker{
-			"in Lock": func(_ context.Context, release func()) error {
-				release()
-				return nil
-			},
-			"after Lock": func(_ context.Context, release func()) error {
-				go release()
-				return nil
-			},
-		} {
-			t.Run(protocol+" "+name, func(t *testing.T) {
-				_, h, _ := uploadHandler(t, locker)
-				url, client := serveProtocol(t, protocol, h)
-				for range 20 {
-					body, answer := patch(t, client, url)
-					requireInterrupted(t, answer, http.StatusBadRequest, "ERR_UPLOAD_INTERRUPTED")
-					body.Close()
-				}
-			})
-		}
-	}
-}
-
-func TestReleaseRequestWhileTheBodyStalls(t *testing.T) {
-	for _, protocol := range protocols {
-		t.Run(protocol, func(t *testing.T) {
-			requested := make(chan func(), 1)
-			_, h, file := uploadHandler(t, func(_ context.Context, release func()) error {
-				requested <- release
-				return nil
-			})
-			url, client := serveProtocol(t, protocol, h)
-			body, answer := patch(t, client, url)
-			_, err := io.WriteString(body, "half")
-			require.NoError(t, err)
-			waitForSize(t, file, 4)
-			(<-requested)()
-			requireInterrupted(t, answer, http.StatusBadRequest, "ERR_UPLOAD_INTERRUPTED")
-			require.Equal(t, "half", readFile(t, file))
-		})
 	}
 }
 
@@ -200,61 +152,6 @@ func TestStopReachesRequestsOfAllAges(t *testing.T) {
 			require.NoError(t, set.wait(t.Context()))
 		})
 	}
-}
-
-func TestDeadlinesAfterTheEndReachNoConnection(t *testing.T) {
-	for _, protocol := range protocols {
-		t.Run(protocol, func(t *testing.T) {
-			set := newRequests()
-			controls := make(chan *http.ResponseController, 1)
-			url, client := serveProtocol(t, protocol, set.track(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				controls <- http.NewResponseController(w)
-			})))
-			// One connection for both, so that a deadline of the first could hurt the second.
-			do(t, client, http.MethodGet, url, nil)
-			require.NoError(t, set.wait(t.Context()))
-			control := <-controls
-			require.NoError(t, control.SetReadDeadline(time.Now()))
-			require.NoError(t, control.SetWriteDeadline(time.Now()))
-			require.Equal(t, http.StatusOK, do(t, client, http.MethodPatch, url, strings.NewReader("body")).StatusCode)
-		})
-	}
-}
-
-func TestInterruptionOutlivesLaterDeadlines(t *testing.T) {
-	for _, protocol := range protocols {
-		t.Run(protocol, func(t *testing.T) {
-			set := newRequests()
-			failed := make(chan error, 1)
-			url, client := serveProtocol(t, protocol, set.track(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				q := r.Context().Value(requestKey{}).(*request)
-				control := http.NewResponseController(w)
-				q.interrupt(handler.ErrUploadInterrupted, func() {})
-				control.SetReadDeadline(time.Now().Add(time.Hour))
-				_, err := r.Body.Read(make([]byte, 1))
-				failed <- err
-			})))
-			_, answer := patch(t, client, url)
-			requireInterrupted(t, answer, http.StatusOK, "")
-			require.ErrorIs(t, <-failed, handler.ErrUploadInterrupted)
-		})
-	}
-}
-
-func TestTooLargeBodiesAreAnsweredAtOnce(t *testing.T) {
-	_, h, _ := uploadHandler(t, func(context.Context, func()) error { return nil })
-	url, _ := serveProtocol(t, "HTTP/1.1", h)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-	require.NoError(t, err)
-	defer conn.Close()
-	_, err = io.WriteString(conn, "PATCH /id HTTP/1.1\r\nHost: test\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n"+
-		"Content-Type: application/offset+octet-stream\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n")
-	require.NoError(t, err)
-	require.NoError(t, conn.SetDeadline(time.Now().Add(hang)))
-	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	require.NoError(t, err, "the answer must not wait for the rest of the body")
-	require.Equal(t, http.StatusRequestEntityTooLarge, res.StatusCode)
-	require.True(t, res.Close)
 }
 
 func readFile(t *testing.T, name string) string {

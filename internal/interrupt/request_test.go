@@ -1,0 +1,150 @@
+package interrupt_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tusd-filelock/tusd-filelock/internal/interrupt"
+)
+
+func TestGoneWhenTheClientHangsUp(t *testing.T) {
+	forProtocols(t, func(t *testing.T, protocol string) {
+		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodDelete} {
+			t.Run(method, func(t *testing.T) {
+				entered, gone := make(chan struct{}), make(chan struct{})
+				s := serve(t, protocol, func(w http.ResponseWriter, r *http.Request) {
+					close(entered)
+					// The context of a tus request outlives its client.
+					q := interrupt.From(context.WithoutCancel(r.Context()))
+					<-q.Gone()
+					<-r.Context().Done()
+					close(gone)
+				})
+				ctx, hangUp := context.WithCancel(t.Context())
+				req, err := http.NewRequestWithContext(ctx, method, s.url, nil)
+				require.NoError(t, err)
+				failed := make(chan error, 1)
+				go func() {
+					_, err := s.client.Do(req)
+					failed <- err
+				}()
+				receive(t, entered, "the request")
+				hangUp()
+				receive(t, gone, "the end of the client")
+				require.ErrorIs(t, <-failed, context.Canceled)
+			})
+		}
+	})
+}
+
+func TestCancelIsNotGone(t *testing.T) {
+	cause := errors.New("cause")
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+	q, w, r := interrupt.New(httptest.NewRecorder(), r)
+	q.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q.Cancel(cause)
+		<-r.Context().Done()
+		require.Equal(t, cause, context.Cause(r.Context()))
+		select {
+		case <-q.Gone():
+			t.Error("the client is still there")
+		default:
+		}
+	}), w, r)
+}
+
+func TestFrom(t *testing.T) {
+	require.Nil(t, interrupt.From(t.Context()))
+	q, _, r := interrupt.New(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	require.Same(t, q, interrupt.From(r.Context()))
+	require.Same(t, q, interrupt.From(context.WithoutCancel(r.Context())))
+}
+
+func TestString(t *testing.T) {
+	for _, c := range []struct{ method, target, want string }{
+		{"PATCH", "/files/abc", "PATCH /files/abc"},
+		{"GET", "/files/a%0Ab?secret=1#x", "GET /files/a%0Ab"},
+		{"GET", "http://user:secret@test/files/a%2Fb", "GET /files/a%2Fb"},
+		{"HEAD", "/" + strings.Repeat("x", 300), "HEAD /" + strings.Repeat("x", 194)},
+	} {
+		r := httptest.NewRequest(c.method, c.target, nil)
+		q, w, r := interrupt.New(httptest.NewRecorder(), r)
+		q.Serve(http.StripPrefix("/files/", http.NotFoundHandler()), w, r)
+		require.Equal(t, c.want, q.String())
+	}
+}
+
+func TestServePassesPanicsOn(t *testing.T) {
+	for name, aborts := range map[string]bool{"running": false, "aborted": true} {
+		t.Run(name, func(t *testing.T) {
+			q, w, r := interrupt.New(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+			require.PanicsWithValue(t, "reason", func() {
+				q.Serve(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+					if aborts {
+						q.Abort()
+					}
+					panic("reason")
+				}), w, r)
+			})
+			require.Error(t, r.Context().Err(), "the request must have ended")
+		})
+	}
+}
+
+// brokenWriter fails in the worst way.
+type brokenWriter struct{ http.ResponseWriter }
+
+func (brokenWriter) Write([]byte) (int, error) { panic("broken") }
+
+func TestPanicsOfWritersReachTheHandler(t *testing.T) {
+	for _, major := range []int{1, 2} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.ProtoMajor = major
+		q, w, r := interrupt.New(brokenWriter{httptest.NewRecorder()}, r)
+		require.PanicsWithValue(t, "broken", func() {
+			q.Serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "text") }), w, r)
+		})
+	}
+}
+
+func TestHijackedConnectionsAreLeftAlone(t *testing.T) {
+	s := serve(t, "HTTP/1.1", func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		interrupt.From(r.Context()).Abort()
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine")
+	})
+	_, body := s.get(t, "/")
+	require.Equal(t, "mine", body)
+}
+
+func TestLargeWritesArriveAsTheyAre(t *testing.T) {
+	text := strings.Repeat("0123456789", 100_000)
+	forProtocols(t, func(t *testing.T, protocol string) {
+		s := serve(t, protocol, func(w http.ResponseWriter, r *http.Request) {
+			n, err := io.WriteString(w, text)
+			if n != len(text) || err != nil {
+				t.Error(n, err)
+			}
+			m, err := w.(io.ReaderFrom).ReadFrom(strings.NewReader(text))
+			if m != int64(len(text)) || err != nil {
+				t.Error(m, err)
+			}
+			if n, err := w.Write(nil); n != 0 || err != nil {
+				t.Error(n, err)
+			}
+		})
+		_, body := s.get(t, "/")
+		require.True(t, text+text == body)
+	})
+}
