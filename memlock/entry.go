@@ -85,10 +85,10 @@ func (e *entry) take() (sent time.Time, err error) {
 	return sent, errHeld
 }
 
-// refresh begins another lifetime of the entry. It returns [ErrLockLost] if the entry is gone
-// or another's, and any other error if that is not known.
-func (e *entry) refresh() (sent time.Time, err error) {
-	return e.swap(e.value, int32(lifetime/time.Second))
+// refresh begins another lifetime of the entry, unless quit is closed meanwhile. It returns
+// [ErrLockLost] if the entry is gone or another's, and any other error if that is not known.
+func (e *entry) refresh(quit <-chan struct{}) (sent time.Time, err error) {
+	return e.swap(e.value, int32(lifetime/time.Second), quit)
 }
 
 // free gives the lock back. Its errors are those of refresh.
@@ -97,11 +97,11 @@ func (e *entry) refresh() (sent time.Time, err error) {
 // because the client does not know which of its idle connections are dead. If the second
 // answer is that the entry is gone, the first request has arrived.
 func (e *entry) free() error {
-	_, err := e.swap(nil, gone)
+	_, err := e.swap(nil, gone, nil)
 	if err == nil || errors.Is(err, ErrLockLost) {
 		return err
 	}
-	if _, again := e.swap(nil, gone); again == nil || errors.Is(again, ErrLockLost) {
+	if _, again := e.swap(nil, gone, nil); again == nil || errors.Is(again, ErrLockLost) {
 		return nil
 	}
 	return err
@@ -109,7 +109,7 @@ func (e *entry) free() error {
 
 // swap changes the entry if it is this call's. That it changed between the two steps may be
 // the doing of an earlier swap without an answer, so look again.
-func (e *entry) swap(value []byte, expiration int32) (sent time.Time, err error) {
+func (e *entry) swap(value []byte, expiration int32, quit <-chan struct{}) (sent time.Time, err error) {
 	for range rounds {
 		item, err := e.client.Get(e.key)
 		switch {
@@ -119,6 +119,11 @@ func (e *entry) swap(value []byte, expiration int32) (sent time.Time, err error)
 			return sent, err
 		case !bytes.Equal(item.Value, e.value):
 			return sent, ErrLockLost
+		}
+		select {
+		case <-quit:
+			return sent, errors.New("no longer wanted")
+		default:
 		}
 		if sent, err = e.store(item, value, expiration); !changed(err) {
 			return sent, err

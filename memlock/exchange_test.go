@@ -53,55 +53,6 @@ func TestLateAnswer(t *testing.T) {
 	})
 }
 
-// A server that does not answer holds up nobody for longer than the context, and what was
-// asked of it is taken back when it answers.
-func TestAttemptEndsWithTheContext(t *testing.T) {
-	for what, stall := range map[string]func(s *server, wait func(request)){
-		"before": func(s *server, wait func(request)) { s.hook(wait, nil) },
-		"after":  func(s *server, wait func(request)) { s.hook(nil, wait) },
-	} {
-		t.Run(what, func(t *testing.T) {
-			bubble(t, func(t *testing.T, s *server, ctx context.Context) {
-				c := s.client(t)
-				c.Timeout = time.Hour
-				ctx, cancel := context.WithTimeoutCause(memlock.NewContext(ctx, c), 7*time.Second, errTest)
-				defer cancel()
-				wait, undo := s.stall()
-				stall(s, wait)
-				took, err := within(func() error {
-					return memlock.TryWithLock(ctx, key, "a", func(context.Context) error { panic("it runs") })
-				})
-				require.Equal(t, 7*time.Second, took)
-				require.ErrorIs(t, err, memlock.ErrFailedToLock)
-				require.ErrorIs(t, err, context.DeadlineExceeded)
-				require.ErrorIs(t, err, errTest)
-				undo()
-				synctest.Wait()
-				require.Empty(t, first(s.entry(key)), "taken back")
-			})
-		})
-	}
-}
-
-// A context that ends as the answer comes has ended: the function does not run.
-func TestContextEndsWithTheAnswer(t *testing.T) {
-	bubble(t, func(t *testing.T, s *server, ctx context.Context) {
-		for range 100 {
-			caller, cancel := context.WithCancel(ctx)
-			s.hook(nil, func(r request) {
-				if r.verb == "add" {
-					cancel()
-				}
-			})
-			err := memlock.TryWithLock(caller, key, "a", func(context.Context) error { panic("it runs") })
-			require.ErrorIs(t, err, memlock.ErrFailedToLock)
-			require.ErrorIs(t, err, context.Canceled)
-			synctest.Wait()
-			require.Empty(t, first(s.entry(key)))
-		}
-	})
-}
-
 // An answer that is lost on its way is no lock, and no obstacle to the next one.
 func TestAnswerIsLost(t *testing.T) {
 	bubble(t, func(t *testing.T, s *server, ctx context.Context) {
@@ -245,5 +196,43 @@ func TestCrash(t *testing.T) {
 		}
 		require.Greater(t, time.Since(start), 14*time.Second)
 		require.LessOrEqual(t, time.Since(start), 16*time.Second)
+	})
+}
+
+// A server that takes its time for every answer, but answers, does not cost the lock.
+func TestSlowServer(t *testing.T) {
+	bubble(t, func(t *testing.T, s *server, ctx context.Context) {
+		c := s.client(t)
+		c.Timeout = time.Hour
+		for _, slow := range []time.Duration{time.Second, 1500 * time.Millisecond, 3 * time.Second} {
+			s.hook(func(request) { time.Sleep(slow) }, nil)
+			require.NoError(t, memlock.TryWithLock(memlock.NewContext(ctx, c), key, "a", func(ctx context.Context) error {
+				time.Sleep(time.Minute)
+				return ctx.Err()
+			}), slow)
+			time.Sleep(10 * time.Second) // the release goes on by itself
+			require.Empty(t, first(s.entry(key)), slow)
+		}
+	})
+}
+
+// Refreshes that arrive in the middle of the release, one after another, do not keep the lock.
+func TestManyLateRefreshes(t *testing.T) {
+	bubble(t, func(t *testing.T, s *server, ctx context.Context) {
+		require.NoError(t, memlock.TryWithLock(ctx, key, "a", func(context.Context) error {
+			var late int
+			s.hook(nil, func(r request) {
+				if late++; r.verb == "gets" && late < 8 {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					s.cas++
+					i := s.items[key]
+					i.cas = s.cas
+					s.items[key] = i
+				}
+			})
+			return nil
+		}))
+		require.Empty(t, first(s.entry(key)))
 	})
 }

@@ -65,7 +65,8 @@ func (k *keeper) keep(until time.Time) {
 	}
 	var (
 		lost, dropped bool
-		results       chan result // of the latest refresh
+		asked         int // refreshes without an answer yet
+		results       = make(chan result, attempts)
 		deadline      = time.NewTimer(time.Until(until))
 		next          = time.NewTimer(pause())
 	)
@@ -81,20 +82,17 @@ func (k *keeper) keep(until time.Time) {
 			lost = true
 			k.lose()
 		case <-next.C:
-			// While there is something to lose, a refresh without an answer does not keep
-			// the next from being tried. Afterwards they would only pile up.
-			if dropped || lost && results != nil {
-				continue
+			if dropped || asked == attempts {
+				continue // a late answer goes on from here
 			}
-			c := make(chan result, 1)
-			results = c
+			asked++
 			go func() {
-				sent, err := k.refresh()
-				c <- result{sent, err}
+				sent, err := k.refresh(k.quit)
+				results <- result{sent, err}
 			}()
 			next.Reset(attempt)
 		case r := <-results:
-			results = nil
+			asked--
 			next.Reset(pause())
 			switch {
 			case r.err == nil:

@@ -60,6 +60,7 @@ func onBoth(t *testing.T, test func(t *testing.T, newClient func() *memcache.Cli
 type memcached struct {
 	process *os.Process
 	address string
+	program string
 }
 
 func startMemcached(tb testing.TB) memcached {
@@ -95,11 +96,23 @@ func launch(tb testing.TB, program, port string) (memcached, bool) {
 				<-drained
 				_ = cmd.Wait()
 			})
-			return memcached{cmd.Process, "127.0.0.1:" + port}, true
+			return memcached{cmd.Process, "127.0.0.1:" + port, program}, true
 		}
 	}
 	_ = cmd.Wait()
 	return memcached{}, false
+}
+
+// restart kills the process and starts another in its place, which knows nothing.
+func (m memcached) restart(tb testing.TB) {
+	tb.Helper()
+	require.NoError(tb, m.process.Kill())
+	_, err := m.process.Wait()
+	require.NoError(tb, err)
+	_, port, err := net.SplitHostPort(m.address)
+	require.NoError(tb, err)
+	_, ok := launch(tb, m.program, port)
+	require.True(tb, ok)
 }
 
 func freePort(tb testing.TB) string {

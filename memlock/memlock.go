@@ -19,11 +19,12 @@
 //
 // Memcached is a cache. It drops entries when memory is short, when it restarts and when it
 // is told to, and a client whose servers change looks for the key elsewhere. Then a second
-// holder can start at once, up to about a second before the first one learns of it. A
-// function that does not heed its context runs on. A suspended machine's clock may stand
-// still, and its function learns that it lost the lock when it is refreshed, about a second
-// after waking up. Whoever needs more than a best effort needs another lock: this one saves
-// work that would be done twice, it does not make doing it twice harmless.
+// holder can start at once, and the first one learns of it when it is refreshed next, as a
+// rule within a second or so. A function that does not heed its context runs on. A suspended
+// machine's clock may stand still, and its function learns that it lost the lock when it is
+// refreshed, about a second after waking up. Whoever needs more than a best effort needs
+// another lock: this one saves work that would be done twice, it does not make doing it twice
+// harmless.
 //
 // Waiting is up to the caller: there is one attempt and no queue.
 //
@@ -66,8 +67,10 @@ const (
 	// interval is the mean time between two refreshes. Each is up to a quarter off.
 	interval = time.Second
 
-	// attempt is how long to wait for a refresh before another one is tried.
-	attempt = 2 * time.Second
+	// attempt is how long to wait for a refresh before another one is tried, and attempts is
+	// how many may be without an answer. A late answer counts like any other.
+	attempt  = 2 * time.Second
+	attempts = 8
 
 	// release is how long to wait for the release of the lock.
 	release = 3 * time.Second

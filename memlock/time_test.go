@@ -2,6 +2,7 @@ package memlock_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,6 +56,8 @@ func TestHeldForHours(t *testing.T) {
 				refreshes = append(refreshes, r.time)
 			}
 		}
+		log := s.log()
+		require.Equal(t, "-1 0", strings.Join(log[len(log)-1].args[2:4], " "), "emptied as well, for servers that know no past")
 		require.InDelta(t, n, len(refreshes), n/20)
 		pauses := make(map[time.Duration]bool)
 		for i := 1; i < len(refreshes)-1; i++ {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -92,57 +93,70 @@ func (c *child) kill() {
 	_ = c.cmd.Wait()
 }
 
-// runChild is the helper process.
+// helper is the helper process.
+type helper struct {
+	acquire func(mutex.Spec) (mutex.Releaser, error)
+	path    func(name string) string // the lock file
+	held    map[string]mutex.Releaser
+}
+
 func runChild() {
-	held := make(map[string]mutex.Releaser)
+	h := &helper{mutex.Acquire, mutex.Path, make(map[string]mutex.Releaser)}
 	orders := bufio.NewScanner(os.Stdin)
 	for orders.Scan() {
 		order := strings.Fields(orders.Text())
-		fmt.Println(obey(held, order[0], order[1:]))
+		fmt.Println(h.obey(order[0], order[1:]))
 	}
 }
 
-func obey(held map[string]mutex.Releaser, order string, args []string) any {
+func (h *helper) obey(order string, args []string) any {
 	switch order {
 	case "acquire":
-		r, err := mutex.Acquire(wallSpec(args[0]))
+		r, err := h.acquire(wallSpec(args[0]))
 		if err != nil {
 			return err
 		}
-		held[args[0]] = r
+		h.held[args[0]] = r
 		return "held"
 	case "try":
-		r, err := mutex.Acquire(impatient(args[0]))
+		r, err := h.acquire(impatient(args[0]))
 		if err != nil {
 			return err
 		}
 		r.Release()
 		return "free"
 	case "release":
-		held[args[0]].Release()
+		h.held[args[0]].Release()
 		return "released"
-	case "count": // name, file, how often, and whether to remove the lock file in between
+	case "count": // name, file, how often, and when to remove the lock file: first, last or never
 		n, _ := strconv.Atoi(args[2])
 		for range n {
-			if err := count(args[0], args[1], args[3] == "remove"); err != nil {
+			if err := h.count(args[0], args[1], args[3]); err != nil {
 				return err
 			}
 		}
 		return "counted"
+	case "place": // the orders that follow are about two directories, not the machine's
+		p := mutex.NewPlace(args[0], environment{})
+		p.Spare(args[1])
+		h.acquire, h.path = p.Acquire, func(name string) string { return filepath.Join(args[0], "juju-"+name) }
+		return "ok"
 	default:
-		return obeySystem(order, args)
+		return h.obeySystem(order, args)
 	}
 }
 
 // count adds one to the number in the file, which goes wrong if two do it at once.
-func count(name, path string, remove bool) error {
-	r, err := mutex.Acquire(wallSpec(name))
+func (h *helper) count(name, path, remove string) error {
+	r, err := h.acquire(wallSpec(name))
 	if err != nil {
 		return err
 	}
 	defer r.Release()
-	if remove {
-		defer os.Remove(mutex.Path(name))
+	if remove == "first" {
+		if err := os.Remove(h.path(name)); err != nil {
+			return err
+		}
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -153,17 +167,23 @@ func count(name, path string, remove bool) error {
 		return fmt.Errorf("somebody else is writing: %w", err)
 	}
 	runtime.Gosched()
-	return os.WriteFile(path, []byte(strconv.Itoa(n+1)), 0o600)
+	if err := os.WriteFile(path, []byte(strconv.Itoa(n+1)), 0o600); err != nil {
+		return err
+	}
+	if remove == "last" {
+		return os.Remove(h.path(name))
+	}
+	return nil
 }
 
 // mustCount has the processes count together.
-func mustCount(tb testing.TB, name, mode string, children ...*child) {
+func mustCount(tb testing.TB, name, remove string, children ...*child) {
 	tb.Helper()
 	const each = 300
 	path := tb.TempDir() + "/count"
 	require.NoError(tb, os.WriteFile(path, []byte("0"), 0o600))
 	for _, c := range children {
-		c.order("count", name, path, strconv.Itoa(each), mode)
+		c.order("count", name, path, strconv.Itoa(each), remove)
 	}
 	for _, c := range children {
 		require.Equal(tb, "counted", c.answer())

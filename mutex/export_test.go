@@ -8,6 +8,9 @@ func NewPlace(dir string, env Environment) *Place { return &Place{place{dir: dir
 
 func (p *Place) Acquire(spec Spec) (Releaser, error) { return p.acquire(spec) }
 
+// Spare gives the place a second directory, as it is on systems without abstract sockets.
+func (p *Place) Spare(dir string) { p.spare = dir }
+
 // Path is the lock file of a name in the machine's directory.
 func Path(name string) string { return machineDir + prefix + name }
 

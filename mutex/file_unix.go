@@ -18,8 +18,9 @@ import (
 const (
 	// machineDir is the directory of the lock files. Of the directories that every user may
 	// write to, it is the only one that all Unix systems have.
-	machineDir = "/tmp"
-	prefix     = "/juju-"
+	machineDir  = "/tmp"
+	prefix      = "/juju-"
+	sparePrefix = "/.juju-"
 
 	// readable is the mode of a lock file: flock(2) asks for no more than an open file.
 	readable = 0o444
@@ -39,75 +40,97 @@ var (
 	errNotSticky  = errors.New("others may write to the directory, and it is not sticky")
 )
 
-// hold is a mutex that is held. Its descriptors are plain numbers, not files: the garbage
-// collector closes files, and must not free a mutex that nobody released.
+// hold is a mutex that is held: the file, and what keeps others out if that is removed.
 type hold struct {
-	file, socket int
-	dev, ino     uint64 // of the file
-	passed       int    // how often it was passed on
+	file   *file
+	spare  *file // where there is no socket
+	socket int
+	passed int // how often it was passed on
+}
+
+// file is a locked file. Its descriptor is a plain number, not an *os.File: the garbage
+// collector closes those, and must not free a mutex that nobody released.
+type file struct {
+	fd       int
+	dev, ino uint64
 }
 
 // try takes the mutex if it is free, and returns errBusy if not.
 //
-// The file comes before the socket, for everybody: then nobody can hold one of them while
-// waiting for the other.
+// The file comes first, for everybody: only who has it tries the rest.
 func (p *place) try(path, name string) (*hold, error) {
-	h, err := p.lockFile(path)
+	if err := p.checkDirs(); err != nil {
+		return nil, err
+	}
+	f, err := p.lock(path)
 	if err != nil {
 		return nil, err
 	}
-	if h.socket, err = bindSocket(name); err != nil {
-		_ = unlockFile(h.file)
+	h := &hold{file: f}
+	if p.spare != "" {
+		h.spare, err = p.lock(p.spare + sparePrefix + name)
+	}
+	if err == nil {
+		h.socket, err = bindSocket(name)
+	}
+	if err != nil {
+		_ = h.unlock()
 		return nil, err
 	}
 	return h, nil
 }
 
 // release frees the socket last, because its end is what waiters are told of.
-func (h *hold) release() error {
-	err := unlockFile(h.file)
-	return errors.Join(err, closeSocket(h.socket))
+func (h *hold) release() error { return errors.Join(h.unlock(), closeSocket(h.socket)) }
+
+func (h *hold) unlock() (err error) {
+	if h.spare != nil {
+		err = h.spare.unlock()
+	}
+	return errors.Join(err, h.file.unlock())
 }
 
 // wanted says whether another process is known to wait.
 func (h *hold) wanted() bool { return hasWaiters(h.socket) }
 
 // current says whether the file is still the one of its name.
-func (h *hold) current(path string) bool {
+func (h *hold) current(path string) bool { return h.file.current(path) }
+
+func (f *file) current(path string) bool {
 	var st unix.Stat_t
-	return unix.Lstat(path, &st) == nil && uint64(st.Dev) == h.dev && uint64(st.Ino) == h.ino
+	return unix.Lstat(path, &st) == nil && uint64(st.Dev) == f.dev && uint64(st.Ino) == f.ino
 }
 
-// lockFile takes the kernel lock of the file at path.
+// lock takes the kernel lock of the file at path.
 //
 // The lock counts only if the file is still the one of that name once it is locked: else
 // its successor may be locked as well.
-func (p *place) lockFile(path string) (*hold, error) {
+func (p *place) lock(path string) (*file, error) {
 	for range replacements {
-		h, err := p.open(path)
+		f, err := p.open(path)
 		if err != nil {
 			return nil, err
 		}
-		if err := filelock.TryLock(uintptr(h.file)); err != nil {
-			_ = unix.Close(h.file)
+		if err := filelock.TryLock(uintptr(f.fd)); err != nil {
+			_ = unix.Close(f.fd)
 			if errors.Is(err, filelock.ErrBusy) {
 				return nil, errBusy
 			}
 			return nil, &fs.PathError{Op: "lock", Path: path, Err: err}
 		}
-		if h.current(path) {
-			return h, nil
+		if f.current(path) {
+			return f, nil
 		}
-		_ = unlockFile(h.file)
+		_ = f.unlock()
 	}
 	return nil, errBusy
 }
 
-// unlockFile fails only if neither unlocking nor closing worked, for each of them frees the
+// unlock fails only if neither unlocking nor closing worked, for each of them frees the
 // lock. Unlocking comes first: a child that is being started has a copy of the descriptor.
-func unlockFile(fd int) error {
-	err := filelock.Unlock(uintptr(fd))
-	if cerr := unix.Close(fd); err != nil && cerr != nil {
+func (f *file) unlock() error {
+	err := filelock.Unlock(uintptr(f.fd))
+	if cerr := unix.Close(f.fd); err != nil && cerr != nil {
 		return fmt.Errorf("%w; close: %w", err, cerr)
 	}
 	return nil
@@ -117,10 +140,7 @@ func unlockFile(fd int) error {
 //
 // An existing file is opened without O_CREAT: in a sticky directory the kernel refuses that
 // for the files of other users (proc_sys_fs(5), protected_regular).
-func (p *place) open(path string) (*hold, error) {
-	if err := p.checkDir(); err != nil {
-		return nil, err
-	}
+func (p *place) open(path string) (*file, error) {
 	for range replacements {
 		fd, err := retry(func() (int, error) {
 			// Without O_NONBLOCK a named pipe in the file's place would keep its opener.
@@ -145,22 +165,27 @@ func (p *place) open(path string) (*hold, error) {
 			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 		}
 		widen(fd, &st)
-		return &hold{file: fd, dev: uint64(st.Dev), ino: uint64(st.Ino)}, nil
+		return &file{fd, uint64(st.Dev), uint64(st.Ino)}, nil
 	}
 	return nil, errBusy
 }
 
-// checkDir refuses a directory in which everybody could remove everybody's lock files.
-func (p *place) checkDir() error {
+// checkDirs refuses a directory in which everybody could remove everybody's lock files.
+func (p *place) checkDirs() error {
 	if p.usable.Load() {
 		return nil
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(p.dir, &st); err != nil {
-		return &fs.PathError{Op: "stat", Path: p.dir, Err: err}
-	}
-	if st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0 {
-		return &fs.PathError{Op: "open", Path: p.dir, Err: errNotSticky}
+	for _, dir := range []string{p.dir, p.spare} {
+		if dir == "" {
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(dir, &st); err != nil {
+			return &fs.PathError{Op: "stat", Path: dir, Err: err}
+		}
+		if st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0 {
+			return &fs.PathError{Op: "open", Path: dir, Err: errNotSticky}
+		}
 	}
 	p.usable.Store(true)
 	return nil
@@ -184,7 +209,7 @@ func explain(path string, err error) error {
 	if unix.Lstat(path, &st) == nil {
 		if st.Mode&unix.S_IFMT != unix.S_IFREG {
 			err = fmt.Errorf("%w: %w", errNotRegular, err)
-		} else if errors.Is(err, fs.ErrPermission) && time.Since(time.Unix(st.Ctim.Unix())) < birth {
+		} else if errors.Is(err, fs.ErrPermission) && time.Since(time.Unix(st.Ctim.Unix())).Abs() < birth {
 			return errBusy
 		}
 	}
@@ -201,7 +226,7 @@ func (p *place) create(path string) (int, error) {
 		return -1, err
 	}
 	if uid, gid, ok := p.sudoUser(); ok {
-		// If it fails the file stays root's, and everybody can lock it all the same.
+		// It fails unless this is root, and everybody can lock the file all the same.
 		_ = unix.Fchown(fd, uid, gid)
 	}
 	if err := unix.Fchmod(fd, readable); err != nil {
@@ -220,11 +245,8 @@ func widen(fd int, st *unix.Stat_t) {
 	}
 }
 
-// sudoUser is the user who ran this process through sudo, if root is who it runs as.
+// sudoUser is the user who ran this process through sudo.
 func (p *place) sudoUser() (uid, gid int, ok bool) {
-	if unix.Geteuid() != 0 {
-		return 0, 0, false
-	}
 	u, uerr := p.id("SUDO_UID")
 	g, gerr := p.id("SUDO_GID")
 	return u, g, uerr == nil && gerr == nil

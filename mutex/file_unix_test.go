@@ -7,11 +7,8 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -20,12 +17,6 @@ import (
 
 	"github.com/tusd-filelock/tusd-filelock/mutex"
 )
-
-// environment is one for tests.
-type environment map[string]string
-
-func (e environment) LookupEnv(key string) (string, bool) { v, ok := e[key]; return v, ok }
-func (e environment) Getenv(key string) string            { return e[key] }
 
 // place is a directory of lock files for one test, in which everybody may write.
 func place(t *testing.T, env environment) (*mutex.Place, string) {
@@ -108,6 +99,7 @@ func TestWhatIsNoLockFile(t *testing.T) {
 			return err
 		},
 	} {
+		name += newName(t)
 		path := filepath.Join(dir, "juju-"+name)
 		require.NoError(t, make(path))
 		_, err := p.Acquire(wallSpec(name))
@@ -125,20 +117,22 @@ func TestWhatIsNoLockFile(t *testing.T) {
 // A file with a second name could make one mutex of two, or be one that somebody needs.
 func TestHardLink(t *testing.T) {
 	p, dir := place(t, environment{"SUDO_UID": "54321", "SUDO_GID": "54321"})
+	name := newName(t)
 	target := filepath.Join(dir, "target")
 	require.NoError(t, os.WriteFile(target, nil, 0o600))
-	require.NoError(t, os.Link(target, filepath.Join(dir, "juju-link")))
+	require.NoError(t, os.Link(target, filepath.Join(dir, "juju-"+name)))
 	before := stat(t, target)
-	_, err := p.Acquire(wallSpec("link"))
+	_, err := p.Acquire(wallSpec(name))
 	require.ErrorContains(t, err, "the file has other links")
 	require.Equal(t, before, stat(t, target))
 }
 
 func TestContentIsLeftAlone(t *testing.T) {
 	p, dir := place(t, environment{})
-	path := filepath.Join(dir, "juju-content")
+	name := newName(t)
+	path := filepath.Join(dir, "juju-"+name)
 	require.NoError(t, os.WriteFile(path, []byte("mine"), 0o600))
-	r, err := p.Acquire(wallSpec("content"))
+	r, err := p.Acquire(wallSpec(name))
 	require.NoError(t, err)
 	r.Release()
 	require.EqualValues(t, syscall.S_IFREG|0o600, stat(t, path).Mode, "a private file with content became public")
@@ -147,16 +141,17 @@ func TestContentIsLeftAlone(t *testing.T) {
 	require.Equal(t, "mine", string(b))
 
 	// One without content is what a killed process or an older implementation left.
-	path = filepath.Join(dir, "juju-empty")
+	name = newName(t)
+	path = filepath.Join(dir, "juju-"+name)
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	r, err = p.Acquire(wallSpec("empty"))
+	r, err = p.Acquire(wallSpec(name))
 	require.NoError(t, err)
 	r.Release()
 	require.EqualValues(t, syscall.S_IFREG|0o644, stat(t, path).Mode)
 }
 
 func TestDirectory(t *testing.T) {
-	dir := t.TempDir()
+	dir, name := t.TempDir(), newName(t)
 	for mode, sound := range map[fs.FileMode]bool{
 		0o700:                 true,
 		0o755:                 true,
@@ -168,90 +163,66 @@ func TestDirectory(t *testing.T) {
 		0o777 | fs.ModeSticky: true,
 	} {
 		require.NoError(t, os.Chmod(dir, mode))
-		r, err := mutex.NewPlace(dir, environment{}).Acquire(wallSpec("a"))
-		if sound {
-			require.NoError(t, err, mode)
-			r.Release()
-		} else {
-			require.EqualError(t, err, "open "+dir+": others may write to the directory, and it is not sticky", mode)
+		first, second := mutex.NewPlace(dir, environment{}), mutex.NewPlace(t.TempDir(), environment{})
+		second.Spare(dir)
+		for _, p := range []*mutex.Place{first, second} {
+			r, err := p.Acquire(wallSpec(name))
+			if sound {
+				require.NoError(t, err, mode)
+				r.Release()
+			} else {
+				require.EqualError(t, err, "open "+dir+": others may write to the directory, and it is not sticky", mode)
+			}
 		}
 	}
-	_, err := mutex.NewPlace(dir+"/absent", environment{}).Acquire(wallSpec("a"))
+	_, err := mutex.NewPlace(dir+"/absent", environment{}).Acquire(wallSpec(name))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.ErrorContains(t, err, dir+"/absent")
 }
 
-// A holder that is killed holds nothing through the children it leaves behind.
-func TestNotInherited(t *testing.T) {
-	name := newName(t)
-	r, w, err := os.Pipe()
-	require.NoError(t, err)
-	defer w.Close() // ends the grandchild
-	holder := start(t, func(cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{r} })
-	r.Close()
-	holder.hold(name)
-	pid, err := strconv.Atoi(holder.tell("spawn"))
-	require.NoError(t, err)
-	holder.kill()
-	mustAcquire(t, wallSpec(name)).Release()
-	require.NoError(t, syscall.Kill(pid, 0), "the grandchild is gone")
-
-	// Nor does a child keep what its parent has released.
-	mine := mustAcquire(t, wallSpec(name))
-	child := start(t)
-	mine.Release()
-	require.Equal(t, "free", child.tell("try", name))
-	mustBeFree(t, name)
-}
-
-// A free mutex is free for a single try also while children are being started, which have
-// copies of all descriptors for a moment.
-func TestFreeWhileChildrenStart(t *testing.T) {
-	name := newName(t)
-	stop := make(chan struct{})
-	var all sync.WaitGroup
-	all.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				if err := exec.Command("true").Run(); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		}
-	})
-	defer all.Wait()
-	defer close(stop)
-	for range 3000 {
-		mustBeFree(t, name)
+func TestReleasePanicsIfItCannot(t *testing.T) {
+	for _, part := range mutex.Parts {
+		name := newName(t)
+		r := mustAcquire(t, wallSpec(name))
+		mutex.Break(r, part)
+		require.Panics(t, r.Release, part)
+		require.NotPanics(t, r.Release, part)
+		mustBeFree(t, name) // and nobody waits for ever
 	}
 }
 
-func TestReleasePanicsIfItCannot(t *testing.T) {
+// With the file gone, or another in its place, there is something else to keep a second one out.
+func TestRemovedWhileHeld(t *testing.T) {
 	name := newName(t)
-	r := mustAcquire(t, wallSpec(name))
-	mutex.Break(r)
-	require.Panics(t, r.Release)
-	require.NotPanics(t, r.Release)
-	mustBeFree(t, name) // and nobody waits for ever
+	holder := start(t)
+	holder.hold(name)
+	require.NoError(t, os.Remove(mutex.Path(name)))
+	mustBeBusy(t, name) // and makes the file anew
+	mustBeBusy(t, name)
+	require.NoError(t, os.WriteFile(mutex.Path(name)+"x", nil, 0o444))
+	require.NoError(t, os.Rename(mutex.Path(name)+"x", mutex.Path(name)))
+	mustBeBusy(t, name)
+	holder.release(name)
+	mustBeFree(t, name)
 }
 
-// A child that removes the file before it lets go does not let in two: whoever opened the
-// old file looks at the name once it has the lock.
+// Holders that remove the file do not let in a second one.
 func TestRemovedInTurn(t *testing.T) {
-	mustCount(t, newName(t), "remove", start(t), start(t), start(t))
+	mustCount(t, newName(t), "first", start(t), start(t), start(t))
 }
 
-// Older implementations that only know the file exclude this one, and the other way round.
-func TestOlderFile(t *testing.T) {
-	name := newName(t)
+// olderFile is what an implementation does that only knows the file.
+func olderFile(t *testing.T, name string) (fd int) {
 	fd, err := syscall.Open(mutex.Path(name), syscall.O_CREAT|syscall.O_RDONLY|syscall.O_CLOEXEC, 0o600)
 	require.NoError(t, err)
-	defer syscall.Close(fd)
+	t.Cleanup(func() { syscall.Close(fd) })
 	require.NoError(t, syscall.Flock(fd, syscall.LOCK_EX))
+	return fd
+}
+
+func TestOlderFile(t *testing.T) {
+	name := newName(t)
+	fd := olderFile(t, name)
 	c := newClock()
 	second := acquire(c.spec(name))
 	c.next(t, timeout)
@@ -261,10 +232,35 @@ func TestOlderFile(t *testing.T) {
 	poll.fire()
 	got := receive(t, second, "the second")
 	require.NoError(t, got.err)
-	err = syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
+	err := syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
 	require.True(t, errors.Is(err, syscall.EWOULDBLOCK), err)
 	got.Release()
 	require.NoError(t, syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB))
+}
+
+// What turns out to be free when the time is up is acquired, but not by one who was cancelled.
+func TestFreeAtTheEnd(t *testing.T) {
+	for _, cancelled := range []bool{false, true} {
+		name := newName(t)
+		fd := olderFile(t, name)
+		c, cancel := newClock(), make(chan struct{})
+		spec := c.spec(name)
+		spec.Cancel = cancel
+		second := acquire(spec)
+		deadline := c.next(t, timeout)
+		c.next(t, delay)
+		require.NoError(t, syscall.Flock(fd, syscall.LOCK_UN)) // of which nobody is told
+		if cancelled {
+			close(cancel)
+			require.ErrorIs(t, receive(t, second, "the second").err, mutex.ErrCancelled)
+		} else {
+			deadline.fire()
+			got := receive(t, second, "the second")
+			require.NoError(t, got.err)
+			got.Release()
+		}
+		mustBeFree(t, name)
+	}
 }
 
 func TestNoFileIsLeftOpen(t *testing.T) {

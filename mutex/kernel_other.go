@@ -8,7 +8,7 @@ import (
 	"runtime"
 )
 
-const machineDir, prefix = "", ""
+const machineDir, spareDir, prefix = "", "", ""
 
 type hold struct{ passed int }
 

@@ -12,6 +12,7 @@ import (
 // machineDir is the namespace of kernel objects that all sessions share.
 const (
 	machineDir = `Global\`
+	spareDir   = ""
 	prefix     = "juju-mutex-"
 )
 

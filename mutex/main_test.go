@@ -154,6 +154,12 @@ func impatient(name string) mutex.Spec {
 	return mutex.Spec{Name: name, Clock: wall{}, Delay: time.Hour, Timeout: 1}
 }
 
+// environment is one for tests.
+type environment map[string]string
+
+func (e environment) LookupEnv(key string) (string, bool) { v, ok := e[key]; return v, ok }
+func (e environment) Getenv(key string) string            { return e[key] }
+
 // stacks are those of the goroutines that are in a function.
 func stacks(function string) (found []string) {
 	for _, s := range allStacks() {

@@ -23,9 +23,13 @@
 // implementations that only know the socket. Sockets belong to a network namespace and
 // files to a mount namespace; two processes exclude each other if they share either.
 //
-// Both names are those of github.com/juju/mutex and its v2 of 2022, so that it and this
-// package exclude each other, where they may open each other's files: juju's are private to
-// the user who made them. Later ones of its versions have other names, and are not excluded.
+// On the other Unix systems, which have no such sockets, a second file is locked for the same
+// reason, /var/tmp/.juju-NAME, made and checked like the first.
+//
+// The names of the first file and of the socket are those of github.com/juju/mutex and its v2
+// of 2022, so that it and this package exclude each other, where they may open each other's
+// files: juju's are private to the user who made them. Later ones of its versions have other
+// names, and are not excluded.
 //
 // On Windows it is the kernel mutex Global\juju-mutex-NAME. One whose holder died without
 // releasing it (abandoned) counts as acquired. While it is held it keeps one thread, since
@@ -33,12 +37,16 @@
 //
 // # Not guaranteed
 //
-// Whoever may hold the mutex may hold it for ever, and everybody may. Order is first come,
-// first served within a process and left to chance between processes. The mutex is not
-// reentrant. On Unix systems other than Linux nothing but the file is there: who removes it
-// while it is held lets in a second holder, which the sticky directory leaves to the file's
-// owner and root. Where a file system ignores case, as on macOS, so does the mutex. Systems
-// without flock(2) or kernel mutexes get an error that matches [errors.ErrUnsupported].
+// Everybody may hold the mutex, for ever, and make Acquire fail by putting something else in
+// the place of a file that is not there yet. Order is first come, first served within a
+// process and left to chance between processes. The mutex is not reentrant.
+//
+// On Linux, who removes the file while it is held lets in a second holder from another network
+// namespace. On the other Unix systems it takes the removal of both files. The sticky
+// directory leaves either to the owner of the file and to root.
+//
+// Where a file system ignores case, as on macOS, so does the mutex. Systems without flock(2)
+// or kernel mutexes get an error that matches [errors.ErrUnsupported].
 package mutex
 
 import (

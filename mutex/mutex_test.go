@@ -15,7 +15,8 @@ import (
 
 func TestSpec(t *testing.T) {
 	good := func() mutex.Spec { return mutex.Spec{Name: newName(t), Clock: wall{}, Delay: 1} }
-	long := "a" + strings.Repeat("-", 39)
+	long := newName(t)
+	long += strings.Repeat("-", 40-len(long))
 	for _, test := range []struct {
 		what   string
 		change func(*mutex.Spec)
@@ -41,7 +42,7 @@ func TestSpec(t *testing.T) {
 			require.EqualError(t, err, test.err)
 		})
 	}
-	for _, name := range []string{long, "Z", "a-", "q9", strings.Repeat("z", 40)} {
+	for _, name := range []string{long, "Z", "a-", "q9"} {
 		spec := good()
 		spec.Name = name
 		r, err := mutex.Acquire(spec)
@@ -205,7 +206,7 @@ func TestManyGoroutines(t *testing.T) {
 }
 
 func TestManyProcesses(t *testing.T) {
-	mustCount(t, newName(t), "keep", start(t), start(t), start(t))
+	mustCount(t, newName(t), "never", start(t), start(t), start(t))
 }
 
 func TestDeathFreesTheMutex(t *testing.T) {

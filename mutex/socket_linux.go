@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// spareDir is empty: the socket needs no second file.
+const spareDir = ""
+
 // address is the abstract socket of a mutex; the "@" stands for the NUL byte that makes it one.
 func address(name string) string { return "@/var/lib/juju/mutex-/" + name }
 

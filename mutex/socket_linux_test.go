@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -38,6 +39,16 @@ func TestOlderSocket(t *testing.T) {
 	l, err = older(name)
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
+}
+
+// A socket that is bound and never listens is taken, and keeps nobody for longer than he wants.
+func TestDeafSocket(t *testing.T) {
+	name := newName(t)
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer syscall.Close(fd)
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrUnix{Name: "@/var/lib/juju/mutex-/" + name}))
+	require.ErrorIs(t, receive(t, acquire(impatient(name)), "the end of a try").err, mutex.ErrTimeout)
 }
 
 // Nobody's clock has to tick for the mutex to go to another process.
@@ -74,6 +85,27 @@ func TestToldByTheKernel(t *testing.T) {
 	}
 }
 
+// Looking often does not fill the queue of the holder's socket, after which nobody could listen.
+func TestOneConnectionForAWait(t *testing.T) {
+	name := newName(t)
+	holder := start(t)
+	holder.hold(name)
+	c := newClock()
+	second := acquire(c.spec(name))
+	c.next(t, timeout)
+	for range 20 {
+		c.next(t, delay).fire()
+	}
+	c.next(t, delay)
+	sockets, err := os.ReadFile("/proc/net/unix")
+	require.NoError(t, err)
+	require.Equal(t, 2, strings.Count(string(sockets), "/"+name+"\n"), "the listener and its one connection")
+	holder.release(name)
+	got := receive(t, second, "the second")
+	require.NoError(t, got.err)
+	got.Release()
+}
+
 // A holder that tells lies cannot make its waiters spin.
 func TestLies(t *testing.T) {
 	name := newName(t)
@@ -94,10 +126,13 @@ func TestLies(t *testing.T) {
 	c := newClock()
 	second := acquire(c.spec(name))
 	c.next(t, timeout)
+	before := sockets(t)
 	for range 10 {
 		c.next(t, delay)
 		c.next(t, time.Millisecond).fire()
 	}
+	c.next(t, delay)
+	require.Less(t, sockets(t), before+5, "each lie costs a descriptor")
 	require.NoError(t, l.Close())
 	<-done
 	for {
@@ -114,35 +149,58 @@ func TestLies(t *testing.T) {
 	}
 }
 
-// With the file gone, or another in its place, the socket still keeps a second one out.
-func TestRemovedWhileHeld(t *testing.T) {
-	name := newName(t)
-	holder := start(t)
-	holder.hold(name)
-	require.NoError(t, os.Remove(mutex.Path(name)))
-	mustBeBusy(t, name) // and makes the file anew
-	mustBeBusy(t, name)
-	require.NoError(t, os.WriteFile(mutex.Path(name)+"x", nil, 0o444))
-	require.NoError(t, os.Rename(mutex.Path(name)+"x", mutex.Path(name)))
-	mustBeBusy(t, name)
-	holder.release(name)
-	mustBeFree(t, name)
-}
+// apart gives a process a network namespace of its own, and so no socket in common.
+func apart(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET} }
 
-// Without a common network namespace, and so without the sockets, the file keeps the
-// promise: also if it is removed by one who holds it.
+// Without the socket the file keeps the promise.
 func TestFileAlone(t *testing.T) {
 	needRoot(t)
-	apart := func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET} }
 	name := newName(t)
 	a, b, c := start(t, apart), start(t, apart), start(t, apart)
 	a.hold(name)
 	require.Equal(t, mutex.ErrTimeout.Error(), b.tell("try", name))
 	a.release(name)
-	mustCount(t, name, "keep", a, b, c)
-	for range 3 {
-		mustCount(t, name, "remove", a, b, c)
+	mustCount(t, name, "never", a, b, c)
+	open := func() (n []string) {
+		for _, c := range []*child{a, b, c} {
+			n = append(n, c.tell("descriptors"))
+		}
+		return n
 	}
+	before := open()
+	mustCount(t, name, "last", a, b, c) // whoever opened the old file looks at the name once it is locked
+	require.Equal(t, before, open())
+}
+
+// Where there are no sockets at all, either of the two files keeps it while the other is removed.
+func TestSpareFile(t *testing.T) {
+	needRoot(t)
+	name := newName(t)
+	dir, spare := t.TempDir(), t.TempDir()
+	first, second := filepath.Join(dir, "juju-"+name), mutex.SpareFile(spare, name)
+	children := []*child{start(t, apart), start(t, apart), start(t, apart)}
+	for _, c := range children {
+		require.Equal(t, "ok", c.tell("place", dir, spare))
+	}
+	a, b := children[0], children[1]
+	for _, path := range []string{first, second} {
+		a.hold(name)
+		require.Equal(t, mutex.ErrTimeout.Error(), b.tell("try", name))
+		require.NoError(t, os.Remove(path))
+		for range 3 {
+			require.Equal(t, mutex.ErrTimeout.Error(), b.tell("try", name), path)
+		}
+		a.release(name)
+		require.Equal(t, "free", b.tell("try", name))
+	}
+	mustCount(t, name, "never", children...)
+	mustCount(t, name, "first", children...)
+
+	// Where the two directories are one, there are still two files.
+	for _, c := range children {
+		require.Equal(t, "ok", c.tell("place", dir, dir))
+	}
+	mustCount(t, name, "first", children...)
 }
 
 // Without a common /tmp the socket keeps the promise.
@@ -185,6 +243,18 @@ func TestAbandonedWaitersLeaveNothing(t *testing.T) {
 		require.ErrorIs(t, receive(t, w, "a waiter").err, mutex.ErrCancelled)
 	}
 	require.Less(t, threads(t), before+n/4)
+	require.Empty(t, stacks("mutex.listen"), "the holder is still there, and nobody listens to it")
+}
+
+func sockets(t *testing.T) (n int) {
+	open, err := filepath.Glob("/proc/self/fd/*")
+	require.NoError(t, err)
+	for _, fd := range open {
+		if to, _ := os.Readlink(fd); strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
 }
 
 func threads(t *testing.T) int {

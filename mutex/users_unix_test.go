@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -50,12 +51,32 @@ func TestUsersShare(t *testing.T) {
 	require.Equal(t, mutex.ErrTimeout.Error(), b.tell("try", name))
 	r.Release()
 	require.EqualValues(t, nobody, stat(t, mutex.Path(name)).Uid, "the file is still its maker's")
-	mustCount(t, name, "keep", start(t), start(t))
+	mustCount(t, name, "never", start(t), start(t))
 
 	mine := newName(t)
 	mustBeFree(t, mine)
 	require.Equal(t, "free", a.tell("try", mine))
 	require.Zero(t, stat(t, mutex.Path(mine)).Uid)
+}
+
+// A file that may not be opened, and changed just now, may be one that is being made.
+func TestFileBeingMade(t *testing.T) {
+	needRoot(t)
+	name := newName(t)
+	path := mutex.Path(name)
+	c := start(t, as(nobody))
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	for {
+		require.NoError(t, os.Chmod(path, 0o600)) // which counts as a change
+		changed := time.Now()
+		answer := c.tell("try", name)
+		if time.Since(changed) < mutex.Birth/2 { // else this machine is too slow to tell
+			require.Equal(t, mutex.ErrTimeout.Error(), answer)
+			break
+		}
+	}
+	require.NoError(t, os.Chmod(path, 0o444))
+	require.Equal(t, "free", c.tell("try", name))
 }
 
 // A private file of somebody else cannot be locked, and the error says which.
@@ -69,6 +90,12 @@ func TestPrivateFileOfAnotherUser(t *testing.T) {
 	require.Equal(t, "open "+path+": permission denied", c.answer())
 	mustBeFree(t, name) // its owner makes it what it should be
 	require.Equal(t, "free", c.tell("try", name))
+
+	theirs := newName(t)
+	require.NoError(t, os.WriteFile(mutex.Path(theirs), nil, 0o600))
+	require.NoError(t, os.Chown(mutex.Path(theirs), nobody, nobody))
+	mustBeFree(t, theirs) // root may, and leaves it to its owner
+	require.EqualValues(t, syscall.S_IFREG|0o600, stat(t, mutex.Path(theirs)).Mode)
 }
 
 func TestSudo(t *testing.T) {
@@ -89,9 +116,10 @@ func TestSudo(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			p, dir := place(t, test.env)
-			path := filepath.Join(dir, "juju-a")
+			name, old := newName(t), newName(t)
+			path := filepath.Join(dir, "juju-"+name)
 			for range 2 {
-				r, err := p.Acquire(wallSpec("a"))
+				r, err := p.Acquire(wallSpec(name))
 				require.NoError(t, err)
 				r.Release()
 				st := stat(t, path)
@@ -100,13 +128,13 @@ func TestSudo(t *testing.T) {
 			}
 
 			// What was found, and not made, is left alone.
-			old := filepath.Join(dir, "juju-old")
-			require.NoError(t, os.WriteFile(old, nil, 0o644))
-			require.NoError(t, os.Chown(old, 7, 7))
-			r, err := p.Acquire(wallSpec("old"))
+			path = filepath.Join(dir, "juju-"+old)
+			require.NoError(t, os.WriteFile(path, nil, 0o644))
+			require.NoError(t, os.Chown(path, 7, 7))
+			r, err := p.Acquire(wallSpec(old))
 			require.NoError(t, err)
 			r.Release()
-			require.EqualValues(t, 7, stat(t, old).Uid)
+			require.EqualValues(t, 7, stat(t, path).Uid)
 		})
 	}
 	t.Run("the process's environment", func(t *testing.T) {

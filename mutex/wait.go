@@ -21,12 +21,13 @@ const (
 var errBusy = errors.New("mutex is held")
 
 // machine is where everybody's mutexes are. Tests have places of their own.
-var machine = place{dir: machineDir, env: osEnvironment{}}
+var machine = place{dir: machineDir, spare: spareDir, env: osEnvironment{}}
 
 type place struct {
 	dir    string
+	spare  string // the directory of second lock files, if there are any
 	env    Environment
-	usable atomic.Bool // dir has been checked
+	usable atomic.Bool // the directories have been checked
 }
 
 func (p *place) acquire(spec Spec) (Releaser, error) {
@@ -69,10 +70,13 @@ func (p *place) acquire(spec Spec) (Releaser, error) {
 // leave a thread behind. It tries, and between tries waits for the clock, and for the
 // holder's socket where there is one, which takes no thread.
 func (p *place) await(l *limit, path string, yield bool) (*hold, error) {
-	if yield {
+	if yield && l.over == nil {
 		l.wait(nil, min(soon, l.spec.Delay))
 	}
-	for told := false; ; {
+	var released <-chan struct{} // nil: nobody to listen to
+	stop := func() {}
+	defer func() { stop() }()
+	for told, asked := false, false; ; {
 		h, err := p.try(path, l.spec.Name)
 		switch {
 		case !errors.Is(err, errBusy):
@@ -81,17 +85,15 @@ func (p *place) await(l *limit, path string, yield bool) (*hold, error) {
 			return nil, l.over
 		case told:
 			// Not listening this time bounds what a holder can do to its waiters by lying.
+			stop()
+			released, stop = nil, func() {}
 			told = l.wait(nil, min(soon, l.spec.Delay))
-			continue
-		}
-		released, stop := listen(l.spec.Name)
-		h, err = p.try(path, l.spec.Name) // it may have become free before anybody listened
-		if errors.Is(err, errBusy) {
+		case !asked:
+			released, stop = listen(l.spec.Name)
+			asked = true // look again: it may have become free before anybody listened
+		default:
 			told = l.wait(released, l.spec.Delay)
-		}
-		stop()
-		if !errors.Is(err, errBusy) {
-			return h, err
+			asked = released != nil && !told
 		}
 	}
 }
