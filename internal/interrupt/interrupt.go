@@ -81,7 +81,7 @@ func New(w http.ResponseWriter, r *http.Request) (*Request, http.ResponseWriter,
 		ResponseWriter: w,
 		q:              q,
 		openEnded:      r.ProtoMajor == 1 && r.ContentLength < 0,
-		multiplexed:    r.ProtoMajor > 1,
+		detach:         r.ProtoMajor > 1 || r.TLS != nil,
 	}, next
 }
 

@@ -15,10 +15,10 @@ const maxDetached = 32 << 10
 // ended, and from extending the deadline that an interruption has set.
 type responseWriter struct {
 	http.ResponseWriter
-	q           *Request
-	openEnded   bool // HTTP/1 with a body of unknown length
-	multiplexed bool // HTTP/2 and later
-	buf         []byte
+	q         *Request
+	openEnded bool // HTTP/1 with a body of unknown length
+	detach    bool // no deadline is sure to end a write
+	buf       []byte
 }
 
 // Unwrap is for http.ResponseController.
@@ -37,7 +37,7 @@ func (w *responseWriter) WriteHeader(status int) {
 }
 
 func (w *responseWriter) Write(p []byte) (n int, err error) {
-	if !w.multiplexed {
+	if !w.detach {
 		err = w.attached(func() (err error) {
 			n, err = w.ResponseWriter.Write(p)
 			return err
@@ -69,7 +69,7 @@ func (w *responseWriter) writePart(p []byte) error {
 
 // ReadFrom leaves the way open for sendfile(2).
 func (w *responseWriter) ReadFrom(src io.Reader) (n int64, err error) {
-	if w.multiplexed {
+	if w.detach {
 		return io.Copy(struct{ io.Writer }{w}, src)
 	}
 	err = w.attached(func() (err error) {
@@ -84,7 +84,7 @@ func (w *responseWriter) Flush() { w.FlushError() }
 
 // FlushError implements what http.ResponseController asks for.
 func (w *responseWriter) FlushError() error {
-	if w.multiplexed {
+	if w.detach {
 		return w.detached(w.q.control.Flush)
 	}
 	return w.attached(w.q.control.Flush)
@@ -102,8 +102,10 @@ func (w *responseWriter) attached(write func() error) error {
 	return err
 }
 
-// detached calls write and leaves it behind when the response is aborted: when a client takes
-// nothing from its HTTP/2 connection any more, no deadline of a stream ends a write to it.
+// detached calls write and leaves it behind when the response is aborted. When a client takes
+// nothing from its connection any more, a deadline does not end the write at once: with HTTP/2
+// it is one of the stream, and with TLS the server answers the failed write by closing the
+// connection, which waits up to 5 s for the alert to be sent (crypto/tls, Conn.Close).
 func (w *responseWriter) detached(write func() error) error {
 	w.q.mu.Lock()
 	if w.q.ended || w.q.isAborted() {

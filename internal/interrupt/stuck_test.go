@@ -44,33 +44,37 @@ func (c *stuckConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// No deadline of a stream ends the server's write to an HTTP/2 connection from
-// which the client takes nothing at all.
+// No deadline ends the server's write to an HTTP/2 connection from which the client takes
+// nothing at all, nor what crypto/tls does when a write has failed.
 func TestAbortWhileTheConnectionIsStuck(t *testing.T) {
-	l := &stuckListener{stuck: make(chan struct{}), goOn: make(chan struct{})}
-	d := newDownload()
-	served := make(chan struct{})
-	s := serveOn(t, "h2c", func(w http.ResponseWriter, r *http.Request) {
-		context.AfterFunc(r.Context(), func() { close(served) })
-		d.request <- interrupt.From(r.Context())
-		_, err := w.Write(make([]byte, huge))
-		d.failed <- err
-	}, func(inner net.Listener) net.Listener {
-		l.Listener = inner
-		return l
-	})
-	goOn := sync.OnceFunc(func() { close(l.goOn) })
-	t.Cleanup(goOn)
-	res, err := s.client.Get(s.url)
-	require.NoError(t, err)
-	defer res.Body.Close()
-	receive(t, l.stuck, "the connection does not block")
-	receive(t, d.request, "the request").Abort()
-	require.ErrorIs(t, receive(t, d.failed, "the write goes on"), http.ErrAbortHandler)
-	goOn()
-	receive(t, served, "the request goes on")
-	_, err = io.Copy(io.Discard, res.Body)
-	require.Error(t, err)
+	for _, protocol := range []string{"HTTP/1.1 TLS", "h2", "h2c"} {
+		t.Run(protocol, func(t *testing.T) {
+			l := &stuckListener{stuck: make(chan struct{}), goOn: make(chan struct{})}
+			d := newDownload()
+			served := make(chan struct{})
+			s := serveOn(t, protocol, func(w http.ResponseWriter, r *http.Request) {
+				context.AfterFunc(r.Context(), func() { close(served) })
+				d.request <- interrupt.From(r.Context())
+				_, err := w.Write(make([]byte, huge))
+				d.failed <- err
+			}, func(inner net.Listener) net.Listener {
+				l.Listener = inner
+				return l
+			})
+			goOn := sync.OnceFunc(func() { close(l.goOn) })
+			t.Cleanup(goOn)
+			res, err := s.client.Get(s.url)
+			require.NoError(t, err)
+			defer res.Body.Close()
+			receive(t, l.stuck, "the connection does not block")
+			receive(t, d.request, "the request").Abort()
+			require.ErrorIs(t, receive(t, d.failed, "the write goes on"), http.ErrAbortHandler)
+			goOn()
+			receive(t, served, "the request goes on")
+			_, err = io.Copy(io.Discard, res.Body)
+			require.Error(t, err)
+		})
+	}
 }
 
 // slowWriter is a server's writer whose Write ends when the test says so.
