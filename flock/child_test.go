@@ -1,117 +1,33 @@
 package flock_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/tusd-filelock/tusd-filelock/flock"
 	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
 )
 
-// childEnv names the directory on which a helper process works.
-const childEnv = "FLOCK_TEST_CHILD"
-
-// child is a helper process: it gets one order per line and answers with lines.
-type child struct {
-	s      store
-	cmd    *exec.Cmd
-	orders io.WriteCloser
-	events chan string // closed when the process has ended
-	thread string      // the thread that carries out "here"
-}
-
-// start starts a helper process, behind the given command if there is one.
-func (s store) start(command ...string) *child {
-	s.Helper()
-	exe, err := os.Executable()
-	require.NoError(s, err)
-	command = append(command, exe)
-	c := &child{s: s, cmd: exec.Command(command[0], command[1:]...), events: make(chan string, 1<<10)}
-	// Under the race detector a process waits for a second before it ends.
-	c.cmd.Env = append(os.Environ(), childEnv+"="+s.root.Name(), "GORACE=atexit_sleep_ms=0")
-	c.cmd.Stderr = os.Stderr
-	ownGroup(c.cmd)
-	c.orders, err = c.cmd.StdinPipe()
-	require.NoError(s, err)
-	out, err := c.cmd.StdoutPipe()
-	require.NoError(s, err)
-	require.NoError(s, c.cmd.Start())
-	go func() {
-		defer close(c.events)
-		lines := bufio.NewScanner(out)
-		for lines.Scan() {
-			c.events <- lines.Text()
-		}
-		_ = c.cmd.Wait()
-	}()
-	s.Cleanup(c.kill)
-	var ok bool
-	c.thread, ok = strings.CutPrefix(c.next(), "ready ")
-	require.True(s, ok, "the helper process is not ready")
-	return c
-}
-
-func (c *child) tell(order string) {
-	c.s.Helper()
-	_, err := fmt.Fprintln(c.orders, order)
-	require.NoError(c.s, err)
-}
-
-func (c *child) next() string {
-	c.s.Helper()
-	select {
-	case event := <-c.events:
-		return event
-	case <-time.After(patience):
-		require.FailNow(c.s, "no event from the helper process")
-		return ""
-	}
-}
-
-func (c *child) expect(want string) {
-	c.s.Helper()
-	require.Equal(c.s, want, c.next())
-}
-
-func (c *child) do(order, want string) {
-	c.s.Helper()
-	c.tell(order)
-	c.expect(want)
-}
-
-// kill kills the process and waits until it is gone.
-func (c *child) kill() {
-	_ = c.cmd.Process.Kill()
-	for range c.events {
-	}
-	_ = c.orders.Close()
-}
-
 // actor is the helper process.
-func actor(dir string) {
+func actor(dir string, orders iter.Seq[string]) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		panic(err)
 	}
 	a := &act{root: root}
 	runtime.LockOSThread()
-	a.say(fmt.Sprint("ready ", threadID()))
-	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
-		a.obey(strings.Fields(orders.Text()))
+	for order := range orders {
+		a.obey(order)
 	}
 }
 
@@ -127,9 +43,9 @@ func (a *act) say(event string) {
 	fmt.Println(event)
 }
 
-func (a *act) obey(order []string) {
+func (a *act) obey(order string) {
 	ctx := flock.WithLogger(context.Background(), slog.New(&crier{a, slog.DiscardHandler}))
-	switch order[0] {
+	switch order {
 	case "lock":
 		go a.take(ctx, flock.TryLock)
 	case "here":

@@ -3,7 +3,6 @@ package flock_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -12,14 +11,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tusd-filelock/tusd-filelock/flock"
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 )
 
 // giveUp unlocks; what the slow one lost in between is what the test did.
-func (c *child) giveUp() (lost bool) {
-	c.tell("unlock")
-	event := c.next()
+func (c child) giveUp() (lost bool) {
+	c.Tell("unlock")
+	event := c.Next()
 	for strings.HasPrefix(event, "log ") {
-		event = c.next()
+		event = c.Next()
 	}
 	return event == "lost"
 }
@@ -36,14 +36,14 @@ func (s store) quick() flock.UnlockFunc {
 }
 
 // alone requires that the slow one does not have the lock while the quick one has it.
-func (s store) alone(slow *child, quick flock.UnlockFunc) {
+func (s store) alone(slow child, quick flock.UnlockFunc) {
 	s.Helper()
-	slow.thaw()
+	slow.Thaw()
 	if quick == nil {
 		return
 	}
 	select {
-	case event := <-slow.events:
+	case event := <-slow.Events:
 		require.FailNow(s, "two holders of one lock", "this process and the one that says %q", event)
 	case <-time.After(15 * time.Millisecond): // long enough to see it fail where it can
 	}
@@ -52,7 +52,7 @@ func (s store) alone(slow *child, quick flock.UnlockFunc) {
 
 // Wherever a contender stands still, another one does not get the lock as well.
 func TestStoppedContender(t *testing.T) {
-	eachStep(t, stopping, func(s store, slow *child, holder flock.UnlockFunc) {
+	eachStep(t, childtest.Stopping, func(s store, slow child, holder flock.UnlockFunc) {
 		s.alone(slow, s.quick())
 	})
 }
@@ -60,7 +60,7 @@ func TestStoppedContender(t *testing.T) {
 // The same while the holder that was believed to be frozen wakes up, refreshes the file as
 // its heartbeat does, and unlocks.
 func TestStoppedContenderAndWakingHolder(t *testing.T) {
-	eachStep(t, stopping, func(s store, slow *child, holder flock.UnlockFunc) {
+	eachStep(t, childtest.Stopping, func(s store, slow child, holder flock.UnlockFunc) {
 		if holder != nil {
 			now := time.Now()
 			_ = os.Chtimes(s.path(), now, now)
@@ -80,22 +80,22 @@ func TestOvertakenContender(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tardy := make(map[string]int)
-			eachStep(t, stopping, func(s store, slow *child, holder flock.UnlockFunc) {
+			eachStep(t, childtest.Stopping, func(s store, slow child, holder flock.UnlockFunc) {
 				if err := overtake(s); !errors.Is(err, os.ErrNotExist) {
 					require.NoError(s, err)
 				}
 				quick := s.quick()
-				slow.thaw()
+				slow.Thaw()
 				if quick == nil {
 					return
 				}
 				select {
-				case event := <-slow.events:
+				case event := <-slow.Events:
 					tardy[s.Name()]++
 					require.Equal(s, "locked", event)
 					require.True(s, slow.giveUp(), "nobody has told the slow one")
 					require.NoError(s, quick())
-					slow.tell("here")
+					slow.Tell("here")
 				case <-time.After(15 * time.Millisecond):
 					require.NoError(s, quick())
 				}
@@ -112,7 +112,7 @@ func TestOvertakenContender(t *testing.T) {
 // finds it stale, which then stands still as well. When the first one goes on it either has
 // the lock or the other one does.
 func TestTwoStoppedContenders(t *testing.T) {
-	needStrace(t)
+	childtest.NeedStrace(t)
 	s := setUp(t)
 	first, second := s.start(), s.start()
 	for _, call := range []string{"openat", "flock", "fstat"} {
@@ -121,43 +121,43 @@ func TestTwoStoppedContenders(t *testing.T) {
 			for n := 1; ; n++ {
 				s.free()
 				s.setTime(aging())
-				one := first.inject(fmt.Sprintf("%s:%s:when=1", call, stopping))
-				first.tell("here")
-				require.True(t, one.stopped(first))
+				one := first.Inject(childtest.At(call, 1, childtest.Stopping))
+				first.Tell("here")
+				require.True(t, one.Stopped("locked"))
 				s.age()
-				two := second.inject(fmt.Sprintf("%s:%s:when=%d", other, stopping, n))
-				second.tell("here")
-				stopped := two.stopped(second)
+				two := second.Inject(childtest.At(other, n, childtest.Stopping))
+				second.Tell("here")
+				stopped := two.Stopped("locked")
 				if !stopped {
-					two.detach() // or it would stop the unlocking
+					two.Detach() // or it would stop the unlocking
 				}
-				first.thaw()
+				first.Thaw()
 				select { // for the moment in which it may take the lock
-				case event := <-first.events:
+				case event := <-first.Events:
 					require.Equal(t, "locked", event)
-					second.thaw()
+					second.Thaw()
 					select {
-					case event := <-second.events:
+					case event := <-second.Events:
 						require.FailNow(t, "two holders of one lock", "the first contender and the one that says %q", event)
 					case <-time.After(15 * time.Millisecond):
 					}
 					require.False(t, first.giveUp())
 					if stopped {
-						second.expect("locked")
+						second.Expect("locked")
 					}
 					second.giveUp()
 				case <-time.After(15 * time.Millisecond):
-					second.thaw()
+					second.Thaw()
 					if stopped {
 						second.finish(first)
 					} else {
 						second.giveUp()
-						first.expect("locked")
+						first.Expect("locked")
 						first.giveUp()
 					}
 				}
-				one.detach()
-				two.detach()
+				one.Detach()
+				two.Detach()
 				if !stopped {
 					break
 				}
@@ -169,28 +169,28 @@ func TestTwoStoppedContenders(t *testing.T) {
 }
 
 // finish has c and the other one take turns in whatever order they get the lock.
-func (c *child) finish(other *child) {
-	c.s.Helper()
+func (c child) finish(other child) {
+	c.Helper()
 	select {
-	case event := <-c.events:
-		require.Equal(c.s, "locked", event)
+	case event := <-c.Events:
+		require.Equal(c, "locked", event)
 		c.giveUp()
-		other.expect("locked")
+		other.Expect("locked")
 		other.giveUp()
-	case event := <-other.events:
-		require.Equal(c.s, "locked", event)
-		require.False(c.s, other.giveUp(), "its file was fresh")
-		c.expect("locked")
+	case event := <-other.Events:
+		require.Equal(c, "locked", event)
+		require.False(c, other.giveUp(), "its file was fresh")
+		c.Expect("locked")
 		c.giveUp()
-	case <-time.After(patience):
-		require.FailNow(c.s, "nobody gets the lock")
+	case <-time.After(childtest.Patience):
+		require.FailNow(c, "nobody gets the lock")
 	}
 }
 
 // Wherever a contender is killed, it leaves nothing that keeps the next one from the lock.
 func TestKilledContender(t *testing.T) {
-	eachStep(t, killing, func(s store, slow *child, holder flock.UnlockFunc) {
-		slow.kill()
+	eachStep(t, childtest.Killing, func(s store, slow child, holder flock.UnlockFunc) {
+		slow.Kill()
 		ctx, cancel := context.WithTimeout(bg(), flock.StaleAfter/2)
 		defer cancel()
 		unlock, err := flock.TryLock(ctx, s.root)

@@ -12,30 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tusd-filelock/tusd-filelock/flock"
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 	"github.com/tusd-filelock/tusd-filelock/internal/leaktest"
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(childEnv); dir != "" {
-		actor(dir)
-		return
-	}
+	childtest.Main(actor)
 	os.Exit(leaktest.Main(m))
-}
-
-// patience detects a hang; nothing that works needs it.
-const patience = time.Minute
-
-// need skips a test on a machine that lacks something, except where nothing may be lacking.
-func need(t *testing.T, reason string, ok bool) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("TUSD_FILELOCK_REQUIRE_ALL") == "1":
-		t.Fatal("this test needs", reason)
-	default:
-		t.Skip("this test needs", reason)
-	}
 }
 
 // store is the directory of one test.

@@ -11,34 +11,35 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tusd-filelock/tusd-filelock/flock"
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 )
 
 func TestBetweenProcesses(t *testing.T) {
 	s := setUp(t)
 	other := s.start()
-	other.do("lock", "locked")
+	other.Do("lock", "locked")
 	s.held()
-	other.do("unlock", "unlocked")
+	other.Do("unlock", "unlocked")
 	unlock := s.lock(bg())
-	other.do("try", "failed")
-	other.tell("lock")
+	other.Do("try", "failed")
+	other.Tell("lock")
 	require.NoError(t, unlock())
-	other.expect("locked")
-	other.do("unlock", "unlocked")
+	other.Expect("locked")
+	other.Do("unlock", "unlocked")
 
 	defer s.rlock(bg())()
-	other.do("rlock", "locked")
-	other.do("unlock", "unlocked")
-	other.do("try", "failed")
+	other.Do("rlock", "locked")
+	other.Do("unlock", "unlocked")
+	other.Do("try", "failed")
 }
 
 func TestKilledHolder(t *testing.T) {
 	s := setUp(t)
 	for range 5 {
 		holder := s.start()
-		holder.do("lock", "locked")
+		holder.Do("lock", "locked")
 		s.held()
-		holder.kill()
+		holder.Kill()
 		s.free() // with a single try
 	}
 }
@@ -47,24 +48,24 @@ func TestNotInherited(t *testing.T) {
 	s := setUp(t)
 	t.Run("unlocked", func(t *testing.T) {
 		holder := s.start()
-		holder.do("lock", "locked")
-		holder.do("spawn", "spawned")
-		holder.do("unlock", "unlocked")
+		holder.Do("lock", "locked")
+		holder.Do("spawn", "spawned")
+		holder.Do("unlock", "unlocked")
 		s.free()
-		holder.killAll(t)
+		holder.killAll()
 	})
 	t.Run("killed", func(t *testing.T) {
 		holder := s.start()
-		holder.do("lock", "locked")
-		holder.do("spawn", "spawned")
-		require.NoError(t, holder.cmd.Process.Signal(os.Kill))
-		require.NoError(t, syscall.Kill(-holder.cmd.Process.Pid, 0), "the grandchild is alive")
+		holder.Do("lock", "locked")
+		holder.Do("spawn", "spawned")
+		require.NoError(t, holder.Process.Signal(os.Kill))
+		require.NoError(t, syscall.Kill(-holder.Process.Pid, 0), "the grandchild is alive")
 		before := s.stat()
 		ctx, cancel := context.WithTimeout(bg(), flock.StaleAfter/2)
 		defer cancel()
 		require.NoError(t, s.lock(ctx)())
 		require.True(t, os.SameFile(before, s.stat()))
-		holder.killAll(t)
+		holder.killAll()
 	})
 }
 
@@ -72,18 +73,7 @@ func TestNotInherited(t *testing.T) {
 // was given up in that moment, so here each first try must do.
 func TestUnlockBesideForks(t *testing.T) {
 	s := setUp(t)
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				_ = exec.Command("/bin/true").Run()
-			}
-		}
-	}()
+	childtest.Forks(t)
 	busy := 0
 	for range 20_000 {
 		unlock, err := flock.TryLock(done(), s.root)
@@ -93,30 +83,24 @@ func TestUnlockBesideForks(t *testing.T) {
 		}
 		require.NoError(t, unlock())
 	}
-	close(stop)
-	<-stopped
 	require.Zero(t, busy)
 }
 
+// child is a helper process in a group of its own.
+type child struct{ *childtest.Child }
+
+func (s store) start() child {
+	s.Helper()
+	return child{childtest.Start(s, s.root.Name(), func(cmd *exec.Cmd) {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	})}
+}
+
 // killAll kills the process and those that it started.
-func (c *child) killAll(t *testing.T) {
-	require.NoError(t, syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL))
-	c.kill()
-}
-
-// freeze stops the process and waits until it stands still.
-func (c *child) freeze() {
-	c.s.Helper()
-	require.NoError(c.s, c.cmd.Process.Signal(syscall.SIGSTOP))
-	var status syscall.WaitStatus
-	_, err := syscall.Wait4(c.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
-	require.NoError(c.s, err)
-	require.True(c.s, status.Stopped())
-}
-
-func (c *child) thaw() {
-	c.s.Helper()
-	require.NoError(c.s, c.cmd.Process.Signal(syscall.SIGCONT))
+func (c child) killAll() {
+	c.Helper()
+	require.NoError(c, syscall.Kill(-c.Process.Pid, syscall.SIGKILL))
+	c.Kill()
 }
 
 func TestFrozenHolder(t *testing.T) {
@@ -124,23 +108,23 @@ func TestFrozenHolder(t *testing.T) {
 		t.Run(order, func(t *testing.T) {
 			s := setUp(t)
 			holder := s.start()
-			holder.do(order, "locked")
+			holder.Do(order, "locked")
 			before := s.stat()
-			holder.freeze()
+			holder.Freeze()
 			s.held() // it is not stale yet
 			s.age()
 			unlock := s.lock(bg())
 			mine := s.stat()
 			require.False(t, os.SameFile(before, mine))
-			holder.thaw()
-			holder.do("try", "failed")
-			holder.do("unlock", "log lock was lost")
-			holder.expect("lost")
+			holder.Thaw()
+			holder.Do("try", "failed")
+			holder.Do("unlock", "log lock was lost")
+			holder.Expect("lost")
 			require.Equal(t, mine, s.stat(), "the successor's file is left alone")
 			s.held()
 			require.NoError(t, unlock())
-			holder.do("lock", "locked")
-			holder.do("unlock", "unlocked")
+			holder.Do("lock", "locked")
+			holder.Do("unlock", "unlocked")
 		})
 	}
 }
@@ -158,14 +142,14 @@ func TestFrozenHolderWakes(t *testing.T) {
 	require.NoError(t, err)
 	defer s.root.Close()
 	holder := s.start()
-	holder.do("lock", "locked")
-	holder.freeze()
+	holder.Do("lock", "locked")
+	holder.Freeze()
 	s.age()
 	unlock := s.lock(bg())
-	holder.thaw()
-	holder.expect("log lock was lost")
+	holder.Thaw()
+	holder.Expect("log lock was lost")
 	require.NoError(t, unlock())
-	holder.do("unlock", "lost")
+	holder.Do("unlock", "lost")
 }
 
 // Of all who find one stale lock at the same time one gets it, and until that one lets go no
@@ -173,7 +157,7 @@ func TestFrozenHolderWakes(t *testing.T) {
 func TestOneHeir(t *testing.T) {
 	const processes, goroutines, rounds = 4, 8, 15
 	s := setUp(t)
-	children := make([]*child, processes)
+	children := make([]child, processes)
 	for i := range children {
 		children[i] = s.start()
 	}
@@ -181,20 +165,20 @@ func TestOneHeir(t *testing.T) {
 		t.Run(left, func(t *testing.T) {
 			for range rounds {
 				holder := s.start()
-				holder.do("lock", "locked")
+				holder.Do("lock", "locked")
 				if left == "frozen" {
-					holder.freeze()
+					holder.Freeze()
 				} else {
-					holder.kill()
+					holder.Kill()
 				}
 				s.age()
 				for _, c := range children {
-					c.tell("contend")
+					c.Tell("contend")
 				}
-				var heirs []*child
+				var heirs []child
 				for _, c := range children {
 					for range goroutines {
-						if event := c.next(); event == "locked" {
+						if event := c.Next(); event == "locked" {
 							heirs = append(heirs, c)
 						} else {
 							require.Equal(t, "failed", event)
@@ -202,8 +186,8 @@ func TestOneHeir(t *testing.T) {
 					}
 				}
 				require.Len(t, heirs, 1)
-				heirs[0].do("unlock", "unlocked")
-				holder.kill()
+				heirs[0].Do("unlock", "unlocked")
+				holder.Kill()
 			}
 		})
 	}
@@ -217,10 +201,10 @@ func TestStorm(t *testing.T) {
 	if testing.Short() {
 		length = time.Second
 	}
-	children := make(map[*child]int)
+	children := make(map[child]int)
 	add := func() {
 		c := s.start()
-		c.tell("storm")
+		c.Tell("storm")
 		children[c] = 0
 	}
 	for range 4 {
@@ -229,10 +213,10 @@ func TestStorm(t *testing.T) {
 	cycles := 0
 	for end := time.Now().Add(length); time.Now().Before(end); {
 		for c := range children {
-			require.Equal(t, "cycle", c.next())
+			require.Equal(t, "cycle", c.Next())
 			cycles++
 			if children[c]++; children[c] > 20 {
-				c.kill()
+				c.Kill()
 				delete(children, c)
 				add()
 			}

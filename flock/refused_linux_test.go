@@ -4,7 +4,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"testing"
 
@@ -12,28 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tusd-filelock/tusd-filelock/flock"
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 )
 
-// asAnother runs f with the rights of another user on files.
-func asAnother(t *testing.T, f func()) {
-	t.Helper()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if unix.Setfsuid(65534) == nil && unix.Setfsgid(65534) == nil {
-			f()
-		}
-	}()
-	<-ended
-}
-
 func TestNoPermission(t *testing.T) {
-	need(t, "to be root", os.Geteuid() == 0)
+	childtest.Need(t, "to be root", os.Geteuid() == 0)
 	t.Run("another user's file", func(t *testing.T) {
 		s := setUp(t)
 		unlock := s.lock(bg())
-		asAnother(t, func() {
+		childtest.AsAnother(t, func() {
 			require.ErrorIs(t, s.mustFail(flock.TryLock(bg(), s.root)), fs.ErrPermission)
 			require.ErrorIs(t, s.mustFail(flock.TryRLock(bg(), s.root)), fs.ErrPermission)
 		})
@@ -41,7 +27,7 @@ func TestNoPermission(t *testing.T) {
 	})
 	t.Run("another user's directory", func(t *testing.T) {
 		s := setUp(t)
-		asAnother(t, func() {
+		childtest.AsAnother(t, func() {
 			err := s.mustFail(flock.TryLock(bg(), s.root))
 			require.ErrorIs(t, err, fs.ErrPermission)
 			require.ErrorContains(t, err, s.path())
@@ -54,23 +40,23 @@ func TestNoPermission(t *testing.T) {
 		unlock := s.lock(bg())
 		require.NoError(t, os.Chmod(s.path(), 0o666))
 		s.age()
-		asAnother(t, func() {
+		childtest.AsAnother(t, func() {
 			require.ErrorIs(t, s.mustFail(flock.TryLock(bg(), s.root)), fs.ErrPermission)
 		})
 		require.NoError(t, unlock())
-		asAnother(t, func() { require.NoError(t, s.lock(bg())()) }) // stale, but free
+		childtest.AsAnother(t, func() { require.NoError(t, s.lock(bg())()) }) // stale, but free
 	})
 }
 
 // Another user who may write can recover as well, although the mark is not his to set.
 func TestRecoverAnotherUsersFile(t *testing.T) {
-	need(t, "to be root", os.Geteuid() == 0)
+	childtest.Need(t, "to be root", os.Geteuid() == 0)
 	s := setUp(t)
 	unlock := s.lock(bg())
 	require.NoError(t, os.Chmod(s.path(), 0o666))
 	require.NoError(t, os.Chmod(s.root.Name(), 0o777))
 	s.age()
-	asAnother(t, func() {
+	childtest.AsAnother(t, func() {
 		mine := s.lock(bg())
 		require.EqualValues(t, 65534, s.stat().Sys().(*syscall.Stat_t).Uid)
 		require.NoError(t, mine())
@@ -86,7 +72,7 @@ func TestFIFO(t *testing.T) {
 
 // Where directories cannot be locked, those who recover lock another file.
 func TestNoDirectoryLock(t *testing.T) {
-	needStrace(t)
+	childtest.NeedStrace(t)
 	recoveryFile := func(s store) string { return filepath.Join(s.root.Name(), flock.RecoveryFile) }
 	for name, rule := range map[string]string{
 		"stale":  "flock:error=EBADF:when=2", // the first one is that of the lock file
@@ -97,12 +83,12 @@ func TestNoDirectoryLock(t *testing.T) {
 			holder := scenes[name](s)
 			before := s.stat()
 			c := s.start()
-			tr := c.inject(rule)
-			c.do("here", "locked")
-			tr.detach()
+			tr := c.Inject(rule)
+			c.Do("here", "locked")
+			tr.Detach()
 			require.FileExists(t, recoveryFile(s))
 			require.Equal(t, name == "stale", os.SameFile(before, s.stat()))
-			c.do("unlock", "unlocked")
+			c.Do("unlock", "unlocked")
 			if holder != nil {
 				require.Error(t, holder())
 			}

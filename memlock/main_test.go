@@ -15,6 +15,7 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 	"github.com/tusd-filelock/tusd-filelock/internal/leaktest"
 )
 
@@ -25,19 +26,6 @@ const patience = 30 * time.Second
 
 // key is the lock's of most tests.
 const key = "key"
-
-// need skips a test where the machine lacks something. Where everything has to be there, as
-// in continuous integration, a test that is not run is a failure.
-func need(tb testing.TB, what string, ok bool) {
-	tb.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("TUSD_FILELOCK_REQUIRE_ALL") == "1" {
-		tb.Fatalf("this test needs %s", what)
-	}
-	tb.Skipf("this test needs %s", what)
-}
 
 // onBoth runs a test against the server of these tests, in a bubble with a clock of its own,
 // and against the real memcached.
@@ -66,7 +54,7 @@ type memcached struct {
 func startMemcached(tb testing.TB) memcached {
 	tb.Helper()
 	program, err := exec.LookPath("memcached")
-	need(tb, "memcached", err == nil)
+	childtest.Need(tb, "memcached", err == nil)
 	// The port can be taken between its choice and its use.
 	for range 10 {
 		if m, ok := launch(tb, program, freePort(tb)); ok {

@@ -1,9 +1,8 @@
 package mutex_test
 
 import (
-	"bufio"
 	"fmt"
-	"io"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,82 +14,26 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 	"github.com/tusd-filelock/tusd-filelock/mutex"
 )
 
-// childEnv is set in the helper processes, which get one order per line and answer each
-// with a line.
-const childEnv = "MUTEX_TEST_CHILD"
+// child is a helper process, which answers each order with a line.
+type child struct{ *childtest.Child }
 
-type child struct {
-	testing.TB
-	cmd     *exec.Cmd
-	orders  io.WriteCloser
-	answers *bufio.Reader
-}
-
-func start(tb testing.TB, options ...func(*exec.Cmd)) *child {
+func start(tb testing.TB, options ...func(*exec.Cmd)) child {
 	tb.Helper()
-	exe, err := os.Executable()
-	require.NoError(tb, err)
-	c := &child{TB: tb, cmd: exec.Command(exe)}
-	// Under the race detector a process waits for a second before it ends.
-	c.cmd.Env = append(os.Environ(), childEnv+"=1", "GORACE=atexit_sleep_ms=0")
-	c.cmd.Stderr = os.Stderr
-	c.orders, err = c.cmd.StdinPipe()
-	require.NoError(tb, err)
-	out, err := c.cmd.StdoutPipe()
-	require.NoError(tb, err)
-	c.answers = bufio.NewReader(out)
-	for _, o := range options {
-		o(c.cmd)
-	}
-	require.NoError(tb, c.cmd.Start())
-	tb.Cleanup(func() {
-		c.orders.Close()
-		c.kill()
-	})
-	return c
+	return child{childtest.Start(tb, "", options...)}
 }
 
-func withEnv(env ...string) func(*exec.Cmd) {
-	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, env...) }
-}
-
-// tell gives an order and waits for the answer.
-func (c *child) tell(order ...string) string {
+func (c child) hold(name string) {
 	c.Helper()
-	c.order(order...)
-	return c.answer()
+	c.Do("acquire "+name, "held")
 }
 
-func (c *child) order(order ...string) {
+func (c child) release(name string) {
 	c.Helper()
-	_, err := fmt.Fprintln(c.orders, strings.Join(order, " "))
-	require.NoError(c, err)
-}
-
-func (c *child) answer() string {
-	c.Helper()
-	line, err := c.answers.ReadString('\n')
-	require.NoError(c, err, "the helper process is gone")
-	return strings.TrimSuffix(line, "\n")
-}
-
-func (c *child) hold(name string) {
-	c.Helper()
-	require.Equal(c, "held", c.tell("acquire", name))
-}
-
-func (c *child) release(name string) {
-	c.Helper()
-	require.Equal(c, "released", c.tell("release", name))
-}
-
-// kill kills the process and waits until it is gone.
-func (c *child) kill() {
-	_ = c.cmd.Process.Kill()
-	_ = c.cmd.Wait()
+	c.Do("release "+name, "released")
 }
 
 // helper is the helper process.
@@ -100,11 +43,10 @@ type helper struct {
 	held    map[string]mutex.Releaser
 }
 
-func runChild() {
+func runChild(_ string, orders iter.Seq[string]) {
 	h := &helper{mutex.Acquire, mutex.Path, make(map[string]mutex.Releaser)}
-	orders := bufio.NewScanner(os.Stdin)
-	for orders.Scan() {
-		order := strings.Fields(orders.Text())
+	for line := range orders {
+		order := strings.Fields(line)
 		fmt.Println(h.obey(order[0], order[1:]))
 	}
 }
@@ -177,16 +119,16 @@ func (h *helper) count(name, path, remove string) error {
 }
 
 // mustCount has the processes count together.
-func mustCount(tb testing.TB, name, remove string, children ...*child) {
+func mustCount(tb testing.TB, name, remove string, children ...child) {
 	tb.Helper()
 	const each = 300
 	path := tb.TempDir() + "/count"
 	require.NoError(tb, os.WriteFile(path, []byte("0"), 0o600))
 	for _, c := range children {
-		c.order("count", name, path, strconv.Itoa(each), remove)
+		c.Tell(fmt.Sprintf("count %s %s %d %s", name, path, each, remove))
 	}
 	for _, c := range children {
-		require.Equal(tb, "counted", c.answer())
+		c.Expect("counted")
 	}
 	b, err := os.ReadFile(path)
 	require.NoError(tb, err)

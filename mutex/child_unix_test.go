@@ -11,6 +11,10 @@ import (
 	"syscall"
 )
 
+func withEnv(env ...string) func(*exec.Cmd) {
+	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, env...) }
+}
+
 // obeySystem carries out the orders that not every system has.
 func (h *helper) obeySystem(order string, args []string) any {
 	switch order {

@@ -6,12 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 	"github.com/tusd-filelock/tusd-filelock/mutex"
 )
 
@@ -26,7 +26,7 @@ func TestNotInherited(t *testing.T) {
 	mine := mustAcquire(t, wallSpec(name))
 	child := start(t)
 	mine.Release()
-	require.Equal(t, "free", child.tell("try", name))
+	child.Do("try "+name, "free")
 	mustBeFree(t, name)
 }
 
@@ -38,9 +38,10 @@ func mustNotBeInherited(t *testing.T, name string) {
 	holder := start(t, func(cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{r} })
 	r.Close()
 	holder.hold(name)
-	pid, err := strconv.Atoi(holder.tell("spawn"))
+	holder.Tell("spawn")
+	pid, err := strconv.Atoi(holder.Next())
 	require.NoError(t, err)
-	holder.kill()
+	holder.Kill()
 	mustAcquire(t, wallSpec(name)).Release()
 	require.NoError(t, syscall.Kill(pid, 0), "the grandchild is gone")
 }
@@ -49,23 +50,7 @@ func mustNotBeInherited(t *testing.T, name string) {
 // copies of all descriptors for a moment.
 func TestFreeWhileChildrenStart(t *testing.T) {
 	name := newName(t)
-	stop := make(chan struct{})
-	var all sync.WaitGroup
-	all.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				if err := exec.Command("true").Run(); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		}
-	})
-	defer all.Wait()
-	defer close(stop)
+	childtest.Forks(t)
 	for range 3000 {
 		mustBeFree(t, name)
 	}
@@ -74,23 +59,23 @@ func TestFreeWhileChildrenStart(t *testing.T) {
 // Whatever is killed, and wherever it is, and while the file is removed all the time.
 func TestStorm(t *testing.T) {
 	name, witness := newName(t), t.TempDir()+"/witness"
-	launch := func() *child {
+	launch := func() child {
 		c := start(t)
-		c.order("storm", name, witness)
+		c.Tell("storm " + name + " " + witness)
 		return c
 	}
-	children := []*child{launch(), launch(), launch(), launch()}
+	children := []child{launch(), launch(), launch(), launch()}
 	for i := range 60 {
 		c := &children[i%len(children)]
 		for range i % 7 {
-			require.Equal(t, "held", (*c).answer())
+			c.Expect("held")
 		}
 		_ = os.Remove(mutex.Path(name))
-		(*c).kill()
+		c.Kill()
 		*c = launch()
 	}
 	for _, c := range children {
-		require.Equal(t, "held", c.answer())
-		c.kill()
+		c.Expect("held")
+		c.Kill()
 	}
 }

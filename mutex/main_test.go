@@ -10,16 +10,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 	"github.com/tusd-filelock/tusd-filelock/internal/leaktest"
 	"github.com/tusd-filelock/tusd-filelock/mutex"
 )
 
-// TestMain is also the entry of the helper processes.
 func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
-		runChild()
-		return
-	}
+	childtest.Main(runChild)
 	code := leaktest.Main(m)
 	for _, name := range []string{holdingExample, cancellingExample} {
 		_ = os.Remove(mutex.Path(name))
@@ -42,19 +39,6 @@ func newName(tb testing.TB) string {
 	name := fmt.Sprintf("test-%d-%d", os.Getpid(), names.Add(1))
 	tb.Cleanup(func() { os.Remove(mutex.Path(name)) })
 	return name
-}
-
-// need skips a test where the machine lacks something. Where everything has to be there, as
-// in continuous integration, a test that is not run is a failure.
-func need(tb testing.TB, what string, ok bool) {
-	tb.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("TUSD_FILELOCK_REQUIRE_ALL") == "1" {
-		tb.Fatalf("this test needs %s", what)
-	}
-	tb.Skipf("this test needs %s", what)
 }
 
 func receive[T any](tb testing.TB, c <-chan T, what string) T {

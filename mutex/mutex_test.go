@@ -215,7 +215,7 @@ func TestDeathFreesTheMutex(t *testing.T) {
 	holder.hold(name)
 	mustBeBusy(t, name)
 	waiter := acquire(wallSpec(name))
-	holder.kill()
+	holder.Kill()
 	got := receive(t, waiter, "the heir")
 	require.NoError(t, got.err)
 	got.Release()

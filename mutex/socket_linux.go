@@ -16,8 +16,8 @@ const spareDir = ""
 func address(name string) string { return "@/var/lib/juju/mutex-/" + name }
 
 // dying is for how long the copies of a socket that is given up may be around: a child has
-// them from its start until it executes its program.
-const dying = 10 * time.Millisecond
+// them from its start until it executes its program, which takes its time on a busy machine.
+const dying = 100 * time.Millisecond
 
 // bindSocket takes the socket's name, or returns errBusy. It listens so that waiters can
 // connect; nobody is ever answered.
@@ -42,7 +42,7 @@ func bindSocket(name string) (int, error) {
 // and who gave it up has shut the socket down; so a name that is taken and refuses
 // connections is about to be free, or its holder is about to listen. Both take no time.
 func bind(fd int, name *unix.SockaddrUnix) error {
-	for start := time.Now(); ; time.Sleep(dying / 100) {
+	for start := time.Now(); ; time.Sleep(100 * time.Microsecond) {
 		err := unix.Bind(fd, name)
 		if !errors.Is(err, unix.EADDRINUSE) {
 			return os.NewSyscallError("bind", err)

@@ -53,9 +53,9 @@ func TestDeafSocket(t *testing.T) {
 
 // Nobody's clock has to tick for the mutex to go to another process.
 func TestToldByTheKernel(t *testing.T) {
-	for what, end := range map[string]func(*child, string){
-		"release": (*child).release,
-		"death":   func(c *child, _ string) { c.kill() },
+	for what, end := range map[string]func(child, string){
+		"release": child.release,
+		"death":   func(c child, _ string) { c.Kill() },
 	} {
 		t.Run(what, func(t *testing.T) {
 			leaktest.Check(t)
@@ -158,12 +158,13 @@ func TestFileAlone(t *testing.T) {
 	name := newName(t)
 	a, b, c := start(t, apart), start(t, apart), start(t, apart)
 	a.hold(name)
-	require.Equal(t, mutex.ErrTimeout.Error(), b.tell("try", name))
+	b.Do("try "+name, mutex.ErrTimeout.Error())
 	a.release(name)
 	mustCount(t, name, "never", a, b, c)
 	open := func() (n []string) {
-		for _, c := range []*child{a, b, c} {
-			n = append(n, c.tell("descriptors"))
+		for _, c := range []child{a, b, c} {
+			c.Tell("descriptors")
+			n = append(n, c.Next())
 		}
 		return n
 	}
@@ -178,27 +179,28 @@ func TestSpareFile(t *testing.T) {
 	name := newName(t)
 	dir, spare := t.TempDir(), t.TempDir()
 	first, second := filepath.Join(dir, "juju-"+name), mutex.SpareFile(spare, name)
-	children := []*child{start(t, apart), start(t, apart), start(t, apart)}
+	children := []child{start(t, apart), start(t, apart), start(t, apart)}
 	for _, c := range children {
-		require.Equal(t, "ok", c.tell("place", dir, spare))
+		c.Do("place "+dir+" "+spare, "ok")
 	}
 	a, b := children[0], children[1]
 	for _, path := range []string{first, second} {
 		a.hold(name)
-		require.Equal(t, mutex.ErrTimeout.Error(), b.tell("try", name))
+		b.Do("try "+name, mutex.ErrTimeout.Error())
 		require.NoError(t, os.Remove(path))
 		for range 3 {
-			require.Equal(t, mutex.ErrTimeout.Error(), b.tell("try", name), path)
+			b.Tell("try " + name)
+			require.Equal(t, mutex.ErrTimeout.Error(), b.Next(), path)
 		}
 		a.release(name)
-		require.Equal(t, "free", b.tell("try", name))
+		b.Do("try "+name, "free")
 	}
 	mustCount(t, name, "never", children...)
 	mustCount(t, name, "first", children...)
 
 	// Where the two directories are one, there are still two files.
 	for _, c := range children {
-		require.Equal(t, "ok", c.tell("place", dir, dir))
+		c.Do("place "+dir+" "+dir, "ok")
 	}
 	mustCount(t, name, "first", children...)
 }
@@ -271,11 +273,11 @@ func TestOtherProcessesHaveTheirTurn(t *testing.T) {
 	second := acquire(c.spec(name))
 	c.next(t, timeout)
 	other := start(t)
-	other.order("acquire", name)
+	other.Tell("acquire " + name)
 	eventually(t, func() bool { return mutex.Wanted(r) }, "the other process waits")
 	r.Release()
 	pause := c.next(t, time.Millisecond)
-	require.Equal(t, "held", other.answer())
+	other.Expect("held")
 	pause.fire()
 	c.next(t, delay)
 	other.release(name)

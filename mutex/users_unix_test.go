@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 	"github.com/tusd-filelock/tusd-filelock/mutex"
 )
 
@@ -31,7 +32,7 @@ func as(uid uint32) func(*exec.Cmd) {
 	}
 }
 
-func needRoot(t *testing.T) { need(t, "root, to be other users", os.Geteuid() == 0) }
+func needRoot(t *testing.T) { childtest.Need(t, "root, to be other users", os.Geteuid() == 0) }
 
 func TestUsersShare(t *testing.T) {
 	needRoot(t)
@@ -39,23 +40,23 @@ func TestUsersShare(t *testing.T) {
 	name := newName(t)
 	a.hold(name)
 	require.EqualValues(t, nobody, stat(t, mutex.Path(name)).Uid)
-	require.Equal(t, mutex.ErrTimeout.Error(), b.tell("try", name))
+	b.Do("try "+name, mutex.ErrTimeout.Error())
 	mustBeBusy(t, name)
-	b.order("acquire", name)
+	b.Tell("acquire " + name)
 	a.release(name)
-	require.Equal(t, "held", b.answer())
-	require.Equal(t, mutex.ErrTimeout.Error(), a.tell("try", name))
+	b.Expect("held")
+	a.Do("try "+name, mutex.ErrTimeout.Error())
 	b.release(name)
 	r := mustAcquire(t, wallSpec(name))
-	require.Equal(t, mutex.ErrTimeout.Error(), a.tell("try", name))
-	require.Equal(t, mutex.ErrTimeout.Error(), b.tell("try", name))
+	a.Do("try "+name, mutex.ErrTimeout.Error())
+	b.Do("try "+name, mutex.ErrTimeout.Error())
 	r.Release()
 	require.EqualValues(t, nobody, stat(t, mutex.Path(name)).Uid, "the file is still its maker's")
 	mustCount(t, name, "never", start(t), start(t))
 
 	mine := newName(t)
 	mustBeFree(t, mine)
-	require.Equal(t, "free", a.tell("try", mine))
+	a.Do("try "+mine, "free")
 	require.Zero(t, stat(t, mutex.Path(mine)).Uid)
 }
 
@@ -69,14 +70,15 @@ func TestFileBeingMade(t *testing.T) {
 	for {
 		require.NoError(t, os.Chmod(path, 0o600)) // which counts as a change
 		changed := time.Now()
-		answer := c.tell("try", name)
+		c.Tell("try " + name)
+		answer := c.Next()
 		if time.Since(changed) < mutex.Birth/2 { // else this machine is too slow to tell
 			require.Equal(t, mutex.ErrTimeout.Error(), answer)
 			break
 		}
 	}
 	require.NoError(t, os.Chmod(path, 0o444))
-	require.Equal(t, "free", c.tell("try", name))
+	c.Do("try "+name, "free")
 }
 
 // A private file of somebody else cannot be locked, and the error says which.
@@ -86,10 +88,10 @@ func TestPrivateFileOfAnotherUser(t *testing.T) {
 	path := mutex.Path(name)
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	c := start(t, as(nobody))
-	c.order("acquire", name) // it may be one that is being made, at first
-	require.Equal(t, "open "+path+": permission denied", c.answer())
+	c.Tell("acquire " + name) // it may be one that is being made, at first
+	c.Expect("open " + path + ": permission denied")
 	mustBeFree(t, name) // its owner makes it what it should be
-	require.Equal(t, "free", c.tell("try", name))
+	c.Do("try "+name, "free")
 
 	theirs := newName(t)
 	require.NoError(t, os.WriteFile(mutex.Path(theirs), nil, 0o600))
@@ -140,7 +142,7 @@ func TestSudo(t *testing.T) {
 	t.Run("the process's environment", func(t *testing.T) {
 		name := newName(t)
 		c := start(t, withEnv("SUDO_UID=54321", "SUDO_GID=54322", "SUDO_COMMAND=x"))
-		require.Equal(t, "ok", c.tell("umask", "077"))
+		c.Do("umask 077", "ok")
 		c.hold(name)
 		st := stat(t, mutex.Path(name))
 		require.EqualValues(t, syscall.S_IFREG|0o444, st.Mode)

@@ -1,10 +1,9 @@
 package touchfile_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,31 +16,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 	"github.com/tusd-filelock/tusd-filelock/internal/leaktest"
 	"github.com/tusd-filelock/tusd-filelock/touchfile"
 )
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(childEnv); path != "" {
-		actor(path)
-		return
-	}
+	childtest.Main(actor)
 	os.Exit(leaktest.Main(m))
-}
-
-// patience detects a hang; nothing that works needs it.
-const patience = time.Minute
-
-// need skips a test on a machine that lacks something, except where nothing may be lacking.
-func need(t *testing.T, reason string, ok bool) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("TUSD_FILELOCK_REQUIRE_ALL") == "1":
-		t.Fatal("this test needs", reason)
-	default:
-		t.Skip("this test needs", reason)
-	}
 }
 
 // setUp returns a TouchFile in a directory of its own, which does not exist yet.
@@ -70,95 +52,32 @@ func mustBlock(t *testing.T, tf *touchfile.TouchFile, kind touchfile.LockType) {
 // mustBeFree requires that the lock can be had now.
 func mustBeFree(t *testing.T, tf *touchfile.TouchFile) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(bg(), patience)
+	ctx, cancel := context.WithTimeout(bg(), childtest.Patience)
 	defer cancel()
 	require.NoError(t, tf.ExclusiveLock(ctx))
 	require.NoError(t, tf.Unlock())
 }
 
-// childEnv names the file that a helper process locks.
-const childEnv = "TOUCHFILE_TEST_CHILD"
-
-// child is a helper process: it gets one order per line and answers with lines.
-type child struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	orders io.WriteCloser
-	events chan string // closed when the process has ended
-}
-
-func start(t *testing.T, path string) *child {
+// start starts a helper process, which has the end of a pipe as its descriptor 3.
+func start(t *testing.T, path string) *childtest.Child {
 	t.Helper()
-	exe, err := os.Executable()
-	require.NoError(t, err)
-	c := &child{t: t, cmd: exec.Command(exe), events: make(chan string, 1<<10)}
-	// Under the race detector a process waits for a second before it ends.
-	c.cmd.Env = append(os.Environ(), childEnv+"="+path, "GORACE=atexit_sleep_ms=0")
-	c.cmd.Stderr = os.Stderr
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()
 	t.Cleanup(func() { w.Close() })
-	c.cmd.ExtraFiles = []*os.File{r} // descriptor 3
-	c.orders, err = c.cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := c.cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, c.cmd.Start())
-	go func() {
-		defer close(c.events)
-		lines := bufio.NewScanner(out)
-		for lines.Scan() {
-			c.events <- lines.Text()
-		}
-		_ = c.cmd.Wait()
-	}()
-	t.Cleanup(c.kill)
-	c.expect("ready")
-	return c
-}
-
-func (c *child) tell(order string) {
-	c.t.Helper()
-	_, err := fmt.Fprintln(c.orders, order)
-	require.NoError(c.t, err)
-}
-
-func (c *child) expect(want string) {
-	c.t.Helper()
-	select {
-	case event := <-c.events:
-		require.Equal(c.t, want, event)
-	case <-time.After(patience):
-		require.FailNow(c.t, "no event from the helper process")
-	}
-}
-
-func (c *child) do(order, want string) {
-	c.t.Helper()
-	c.tell(order)
-	c.expect(want)
-}
-
-// kill kills the process and waits until it is gone.
-func (c *child) kill() {
-	_ = c.cmd.Process.Kill()
-	for range c.events {
-	}
-	_ = c.orders.Close()
+	return childtest.Start(t, path, func(cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{r} })
 }
 
 // actor is the helper process.
-func actor(path string) {
+func actor(path string, orders iter.Seq[string]) {
 	tf, err := touchfile.NewTouchFile(path)
 	if err != nil {
 		panic(err)
 	}
 	pipe := os.NewFile(3, "pipe") // ends after this process
 	runtime.LockOSThread()
-	fmt.Println("ready")
-	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
-		switch order, arg, _ := strings.Cut(orders.Text(), " "); order {
+	for order := range orders {
+		switch order, arg, _ := strings.Cut(order, " "); order {
 		case "lock":
 			say(tf.ExclusiveLock(bg()), "locked")
 		case "rlock":

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
 	"github.com/tusd-filelock/tusd-filelock/touchfile"
 )
@@ -22,13 +22,13 @@ import (
 func TestNotInherited(t *testing.T) {
 	tf := setUp(t)
 	holder := start(t, tf.Path())
-	holder.do("lock", "locked")
-	holder.do("spawn", "spawned")
-	holder.do("unlock", "unlocked")
+	holder.Do("lock", "locked")
+	holder.Do("spawn", "spawned")
+	holder.Do("unlock", "unlocked")
 	mustBeFree(t, tf)
-	holder.do("lock", "locked")
-	holder.do("spawn", "spawned")
-	holder.kill()
+	holder.Do("lock", "locked")
+	holder.Do("spawn", "spawned")
+	holder.Kill()
 	mustBeFree(t, tf)
 }
 
@@ -36,18 +36,7 @@ func TestNotInherited(t *testing.T) {
 // was given up in that moment, so here each first try must do.
 func TestUnlockBesideForks(t *testing.T) {
 	tf := setUp(t)
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				_ = exec.Command("/bin/true").Run()
-			}
-		}
-	}()
+	childtest.Forks(t)
 	f, err := os.OpenFile(tf.Path(), os.O_RDWR|os.O_CREATE, 0o600)
 	require.NoError(t, err)
 	defer f.Close()
@@ -60,8 +49,6 @@ func TestUnlockBesideForks(t *testing.T) {
 		}
 		require.NoError(t, filelock.Unlock(f.Fd()))
 	}
-	close(stop)
-	<-stopped
 	require.Zero(t, busy)
 }
 
@@ -75,11 +62,11 @@ func TestProgram(t *testing.T) {
 	self := at(t, exe)
 	other := start(t, exe)
 	require.NoError(t, self.ExclusiveLock(bg()))
-	other.do("try", "lock "+exe+": context deadline exceeded")
+	other.Do("try", "lock "+exe+": context deadline exceeded")
 	require.NoError(t, self.Unlock())
-	other.do("lock", "locked")
+	other.Do("lock", "locked")
 	mustBlock(t, self, touchfile.Shared)
-	other.kill()
+	other.Kill()
 
 	code, err := os.ReadFile("/bin/true")
 	require.NoError(t, err)
@@ -90,24 +77,10 @@ func TestProgram(t *testing.T) {
 	}))
 }
 
-// asAnother runs f with the rights of another user on files.
-func asAnother(t *testing.T, f func()) {
-	t.Helper()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if unix.Setfsuid(65534) == nil && unix.Setfsgid(65534) == nil {
-			f()
-		}
-	}()
-	<-ended
-}
-
 // What can be opened for reading or for writing can be locked, anything else is refused at
 // once.
 func TestPermissions(t *testing.T) {
-	need(t, "to be root", os.Geteuid() == 0)
+	childtest.Need(t, "to be root", os.Geteuid() == 0)
 	tf := setUp(t)
 	for dir := filepath.Dir(tf.Path()); dir != "/"; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
@@ -116,7 +89,7 @@ func TestPermissions(t *testing.T) {
 			require.NoError(t, os.Chmod(dir, 0o755))
 		}
 	}
-	asAnother(t, func() {
+	childtest.AsAnother(t, func() {
 		require.ErrorIs(t, tf.ExclusiveLock(bg()), fs.ErrPermission, "to create it")
 	})
 	require.NoError(t, os.WriteFile(tf.Path(), nil, 0o600))
@@ -124,7 +97,7 @@ func TestPermissions(t *testing.T) {
 		0o600: fs.ErrPermission, 0o604: nil, 0o602: nil, 0o606: nil,
 	} {
 		require.NoError(t, os.Chmod(tf.Path(), mode))
-		asAnother(t, func() {
+		childtest.AsAnother(t, func() {
 			for _, kind := range []touchfile.LockType{touchfile.Exclusive, touchfile.Shared} {
 				err := tf.Lock(bg(), kind)
 				require.ErrorIs(t, err, want, mode)
@@ -141,7 +114,7 @@ func TestLease(t *testing.T) {
 	require.NoError(t, err)
 	defer f.Close()
 	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
-	need(t, "a file system with leases", err == nil)
+	childtest.Need(t, "a file system with leases", err == nil)
 	mustBlock(t, tf, touchfile.Exclusive)
 	mustBlock(t, tf, touchfile.Shared)
 	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)

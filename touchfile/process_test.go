@@ -9,29 +9,30 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 	"github.com/tusd-filelock/tusd-filelock/touchfile"
 )
 
 func TestBetweenProcesses(t *testing.T) {
 	tf := setUp(t)
 	other := start(t, tf.Path())
-	other.do("lock", "locked")
+	other.Do("lock", "locked")
 	mustBlock(t, tf, touchfile.Exclusive)
 	mustBlock(t, tf, touchfile.Shared)
-	other.do("unlock", "unlocked")
+	other.Do("unlock", "unlocked")
 	require.NoError(t, tf.ExclusiveLock(bg()))
-	other.do("try", "lock "+tf.Path()+": context deadline exceeded")
-	other.tell("lock")
+	other.Do("try", "lock "+tf.Path()+": context deadline exceeded")
+	other.Tell("lock")
 	require.NoError(t, tf.Unlock())
-	other.expect("locked")
-	other.do("unlock", "unlocked")
+	other.Expect("locked")
+	other.Do("unlock", "unlocked")
 
-	other.do("rlock", "locked")
+	other.Do("rlock", "locked")
 	require.NoError(t, tf.SharedLock(bg()))
 	mustBlock(t, tf, touchfile.Exclusive)
 	require.NoError(t, tf.Unlock())
 	mustBlock(t, tf, touchfile.Exclusive)
-	other.do("unlock", "unlocked")
+	other.Do("unlock", "unlocked")
 	mustBeFree(t, tf)
 }
 
@@ -40,13 +41,13 @@ func TestCounting(t *testing.T) {
 	path := filepath.Join(filepath.Dir(tf.Path()), "count")
 	require.NoError(t, os.WriteFile(path, []byte("0"), 0o600))
 	const processes = 4
-	children := make([]*child, processes)
+	children := make([]*childtest.Child, processes)
 	for i := range children {
 		children[i] = start(t, tf.Path())
-		children[i].tell("count " + path)
+		children[i].Tell("count " + path)
 	}
 	for _, c := range children {
-		c.expect("counted")
+		c.Expect("counted")
 	}
 	got, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -74,8 +75,8 @@ func TestBusyProcess(t *testing.T) {
 		})
 	}
 	for range 5 {
-		other.do("lock", "locked")
-		other.do("unlock", "unlocked")
+		other.Do("lock", "locked")
+		other.Do("unlock", "unlocked")
 	}
 	close(stop)
 	wg.Wait()
@@ -85,9 +86,9 @@ func TestKilledHolder(t *testing.T) {
 	tf := setUp(t)
 	for _, order := range []string{"lock", "rlock", "lock"} {
 		holder := start(t, tf.Path())
-		holder.do(order, "locked")
+		holder.Do(order, "locked")
 		mustBlock(t, tf, touchfile.Exclusive)
-		holder.kill()
+		holder.Kill()
 		mustBeFree(t, tf)
 	}
 }
@@ -97,11 +98,11 @@ func TestKilledHolder(t *testing.T) {
 func TestForgottenHolder(t *testing.T) {
 	tf := setUp(t)
 	holder := start(t, tf.Path())
-	holder.do("forget", "locked")
+	holder.Do("forget", "locked")
 	for range 3 {
-		holder.do("collect", "collected")
+		holder.Do("collect", "collected")
 	}
 	mustBlock(t, tf, touchfile.Shared)
-	holder.kill()
+	holder.Kill()
 	mustBeFree(t, tf)
 }

@@ -1,10 +1,9 @@
 package filelock_test
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,28 +11,25 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tusd-filelock/tusd-filelock/internal/childtest"
 	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
 	"github.com/tusd-filelock/tusd-filelock/internal/leaktest"
 )
 
-const childEnv = "FILELOCK_TEST_CHILD"
-
 func TestMain(m *testing.M) {
-	if path := os.Getenv(childEnv); path != "" {
-		hold(path)
-		return
-	}
+	childtest.Main(hold)
 	os.Exit(leaktest.Main(m))
 }
 
-// hold is the child: it locks path, says so, and holds until its standard input ends.
-func hold(path string) {
+// hold is the child, which locks path when it is told to, and holds until it ends.
+func hold(path string, orders iter.Seq[string]) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err == nil {
-		err = filelock.TryLock(f.Fd())
+	if err != nil {
+		panic(err)
 	}
-	fmt.Println(err)
-	_, _ = io.Copy(io.Discard, os.Stdin)
+	for range orders {
+		fmt.Println(filelock.TryLock(f.Fd()))
+	}
 }
 
 func open(t *testing.T, path string) *os.File {
@@ -80,21 +76,10 @@ func TestContentStaysReadable(t *testing.T) {
 func TestDeathFreesTheLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	mine := open(t, path)
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), childEnv+"="+path)
-	stdin, err := child.StdinPipe()
-	require.NoError(t, err)
-	defer stdin.Close()
-	stdout, err := child.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, child.Start())
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	require.NoError(t, err)
-	require.Equal(t, "<nil>\n", line)
-
+	child := childtest.Start(t, path)
+	child.Do("lock", "<nil>")
 	require.ErrorIs(t, filelock.TryLock(mine.Fd()), filelock.ErrBusy)
-	require.NoError(t, child.Process.Kill())
-	_ = child.Wait()
+	child.Kill()
 	require.NoError(t, filelock.TryLock(mine.Fd()))
 }
 

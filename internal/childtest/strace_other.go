@@ -1,0 +1,5 @@
+//go:build !linux
+
+package childtest
+
+func threadID() int { return 0 }
