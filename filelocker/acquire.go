@@ -35,9 +35,12 @@ type acquirer struct {
 }
 
 // acquire tries until it has the lock, the context ends, or trying makes no sense.
-func (a *acquirer) acquire(ctx context.Context, unhurried bool) (h *hold, err error) {
-	req := &request{dir: a.dir, name: a.upload.name + stopSuffix, mode: a.mode}
-	if !unhurried && !a.keptOut() {
+func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
+	req := its.claim
+	if req == nil {
+		req = &request{dir: a.dir, name: a.upload.name + stopSuffix, mode: a.mode}
+	}
+	if !its.unhurried && !a.keptOut() {
 		// Mostly nobody holds the lock; if not, try says what is in the way.
 		if m, perr := a.dir.publish(a.upload.name, a.mode); perr == nil {
 			h = a.held(m)
@@ -46,9 +49,9 @@ func (a *acquirer) acquire(ctx context.Context, unhurried bool) (h *hold, err er
 		}
 	}
 	if h == nil && err == nil {
-		h, err = a.wait(ctx, req, unhurried)
-		req.withdraw() // before the new hold looks for the requests of others
+		h, err = a.wait(ctx, req, its.unhurried)
 	}
+	req.withdraw()                                       // before the new hold looks for the requests of others
 	if h != nil && (a.mode == exclusive || a.leftover) { // readers have looked before
 		h.wanted, _ = a.dir.claimed(req.name, true)
 	}

@@ -2,6 +2,7 @@ package filelocker_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/tus/tusd/v2/pkg/handler"
+
+	"github.com/tusd-filelock/tusd-filelock/filelocker"
 )
 
 // childEnv holds the childSpec of a helper process.
@@ -22,7 +25,7 @@ const childEnv = "FILELOCKER_TEST_CHILD"
 
 // childSpec is what a helper process is to do.
 type childSpec struct {
-	Work string // "" takes orders, see actor; "record" adds records
+	Work string // "" takes orders, see actor; "record" adds records; "storm" reads and writes
 	Till int    // the number of records; 0 means until it is killed
 	Kind kind
 	Dir  string
@@ -150,6 +153,8 @@ func runChild(line string) int {
 		}
 	case "record":
 		return a.record(spec.Dir, spec.Till)
+	case "storm":
+		return a.storm(spec.Dir)
 	default:
 		fmt.Fprintln(os.Stderr, "helper process: unknown work", spec.Work)
 		return 2
@@ -162,8 +167,14 @@ func runChild(line string) int {
 //	lock ID    takes the lock in the background: "locked ID" or "failed ID: error"
 //	yield ID   the same, and unlocks when asked to let go
 //	here ID    the same as lock, on the main thread
+//	read ID, readyield ID, readhere ID
+//	           the same with a shared lock
 //	unlock ID  "unlocked ID" or "kept ID: error", on the main thread
-//	cancel ID  ends the context of lock, yield or here
+//	leave ID   the same in the background
+//	stream ID  has readers come and go until it is cancelled
+//	cancel ID  ends the context of any of those that lock
+//
+// What follows a # in an ID tells locks of one upload apart.
 //
 // When the release callback is called, it says "asked ID", always between "locked ID" and
 // "unlocked ID": a callback that was under way while the lock was unlocked is not worth a word.
@@ -182,15 +193,23 @@ type order struct {
 }
 
 func (a *actor) obey(verb, id string) {
+	ctx := context.Background()
+	if mode, reads := strings.CutPrefix(verb, "read"); reads {
+		ctx, verb = filelocker.Reading(ctx), cmp.Or(mode, "lock")
+	}
 	switch verb {
 	case "lock":
-		go a.lock(a.prepare(id), id, func() {})
+		go a.lock(a.prepare(ctx, id), id, func() {})
 	case "yield":
-		go a.lock(a.prepare(id), id, func() { a.unlock(id) })
+		go a.lock(a.prepare(ctx, id), id, func() { a.unlock(id) })
 	case "here":
-		a.lock(a.prepare(id), id, func() {})
+		a.lock(a.prepare(ctx, id), id, func() {})
 	case "unlock":
 		a.unlock(id)
+	case "leave":
+		go a.unlock(id)
+	case "stream":
+		go a.stream(a.prepare(filelocker.Reading(ctx), id), id)
 	case "cancel":
 		a.find(id).cancel()
 	default:
@@ -198,13 +217,14 @@ func (a *actor) obey(verb, id string) {
 	}
 }
 
-func (a *actor) prepare(id string) *order {
-	lock, err := a.locker.NewLock(id)
+func (a *actor) prepare(ctx context.Context, id string) *order {
+	upload, _, _ := strings.Cut(id, "#")
+	lock, err := a.locker.NewLock(upload)
 	if err != nil {
 		panic(err)
 	}
 	o := &order{lock: lock}
-	o.ctx, o.cancel = context.WithCancel(context.Background())
+	o.ctx, o.cancel = context.WithCancel(ctx)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.locks[id] = o
@@ -246,4 +266,30 @@ func (a *actor) unlock(id string) {
 		return
 	}
 	fmt.Println("unlocked", id)
+}
+
+// stream has several readers at work, so that there always is one.
+func (a *actor) stream(o *order, id string) {
+	var all sync.WaitGroup
+	started := sync.OnceFunc(func() { fmt.Println("streaming", id) })
+	for range 4 {
+		all.Go(func() {
+			for o.ctx.Err() == nil {
+				lock, err := a.locker.NewLock(id)
+				if err != nil {
+					panic(err)
+				}
+				if lock.Lock(o.ctx, func() {}) != nil {
+					return
+				}
+				started()
+				time.Sleep(2 * time.Millisecond) // not to wait for something, but to read
+				if err := lock.Unlock(); err != nil {
+					fmt.Printf("kept %s: %v\n", id, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	fmt.Println("ended", id)
 }

@@ -29,6 +29,7 @@ type hold struct {
 	ended   bool
 	lost    bool // the name no longer is this file's
 	wanted  bool // another process asked for it
+	again   *time.Timer
 
 	mu     sync.Mutex // keeps f from being closed under a look
 	f      file
@@ -36,6 +37,7 @@ type hold struct {
 	closed bool
 	beaten time.Time
 	hinted time.Time // when readers were last asked by what may be nobody
+	claim  *request  // of a writer in line behind these readers; nil if there is none
 }
 
 // hintAfter is how far apart two requests without a claim must be to count for readers.
@@ -57,18 +59,23 @@ func (h *hold) look() {
 	if own && h.keeps == heartbeat && time.Since(h.beaten) >= beatEvery {
 		h.beat()
 	}
-	wanted := own && h.requested()
+	claims := own && h.keepClaim()
+	wanted := own && !claims && h.requested()
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	h.looked = h.settled // from then on, what happens is reported
 	if h.ended {
 		return
 	}
+	if own && !wanted && !claims && h.mode == shared && h.wanted { // who claimed it has given up
+		h.wanted = false
+		h.upload.admit()
+		h.upload.press()
+	}
+	if h.mode == shared && (claims || wanted) {
+		h.lookLater()
+	}
 	if own && !wanted {
-		if h.mode == shared && h.wanted { // who claimed it has given up
-			h.wanted = false
-			h.upload.admit()
-		}
 		return
 	}
 	if !own && !h.lost {
@@ -77,6 +84,45 @@ func (h *hold) look() {
 	}
 	h.wanted = h.wanted || wanted
 	h.upload.ask()
+}
+
+// keepClaim claims the lock for a writer that waits in line behind these readers, so that no
+// reader of another process gets in before it. It says whether there is such a claim.
+func (h *hold) keepClaim() bool {
+	if h.mode == exclusive {
+		return false
+	}
+	if process.mu.Lock(); !h.upload.hasWriter() {
+		process.mu.Unlock()
+		if h.claim != nil {
+			h.claim.withdraw()
+			h.claim = nil
+		}
+		return false
+	}
+	process.mu.Unlock()
+	if h.claim == nil {
+		h.claim = &request{dir: h.dir, name: h.upload.name + stopSuffix, mode: exclusive}
+	}
+	if err := h.claim.post(); err != nil {
+		h.logger.Warn("cannot ask for release", "file", h.dir.pathOf(h.claim.name), "cause", err)
+	}
+	return h.claim.posted
+}
+
+// lookLater keeps a claim fresh, and sees when that of another process is not any more. The
+// registry's mu is held.
+func (h *hold) lookLater() {
+	if h.again != nil {
+		h.again.Stop()
+	}
+	h.again = time.AfterFunc(requestLife/2, func() {
+		process.mu.Lock()
+		defer process.mu.Unlock()
+		if !h.ended {
+			h.dir.listener.look(h.dir, h)
+		}
+	})
 }
 
 // requested says whether another process wants the lock.
@@ -109,18 +155,19 @@ func (h *hold) beat() {
 }
 
 // release removes the lock file if the name still is its own, and gives back the kernel lock.
-func (h *hold) release() error {
+// A claim is left to the next one in line.
+func (h *hold) release() (claim *request, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	err := h.remove()
+	err = h.remove()
 	if uerr := h.f.unlock(); err == nil && uerr != nil && !errors.Is(uerr, errors.ErrUnsupported) {
 		err = fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), uerr)
 	}
 	if cerr := h.f.close(); err == nil && cerr != nil {
 		err = fmt.Errorf("unlock %s: close: %w", h.dir.pathOf(h.name), cerr)
 	}
-	return err
+	return h.claim, err
 }
 
 // remove removes the lock file, or leaves that to the other readers.
@@ -128,12 +175,14 @@ func (h *hold) release() error {
 // Invariant: only who has the kernel lock of the file that the name points to removes or
 // replaces the name. So the name cannot change between the look and the removal.
 func (h *hold) remove() error {
-	if h.mode == shared {
+	own, err := h.dir.isOwn(h.name, h.f, h.info, h.token)
+	if err == nil && own && h.mode == shared {
+		// The look before is for who turns out not to be the last, as a loss is told to all.
 		if last, err := h.isLast(); err != nil || !last {
 			return err
 		}
+		own, err = h.dir.isOwn(h.name, h.f, h.info, h.token)
 	}
-	own, err := h.dir.isOwn(h.name, h.f, h.info, h.token)
 	if err == nil && !own {
 		return h.lostError()
 	}
@@ -157,15 +206,10 @@ func (h *hold) isLast() (bool, error) {
 	if err == nil || errors.Is(err, errors.ErrUnsupported) { // without kernel locks nobody could join
 		return true, nil
 	}
-	if !errors.Is(err, filelock.ErrBusy) {
-		return false, fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), err)
+	if errors.Is(err, filelock.ErrBusy) {
+		return false, nil
 	}
-	process.mu.Lock()
-	defer process.mu.Unlock()
-	if h.lost {
-		return false, h.lostError()
-	}
-	return false, nil
+	return false, fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), err)
 }
 
 func (h *hold) lostError() error {

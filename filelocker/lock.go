@@ -188,18 +188,18 @@ func (l *lock) Lock(ctx context.Context, requestRelease func()) error {
 // lockIn gets in line behind this process's own holders, then tries on disk.
 func (l *lock) lockIn(ctx context.Context, d *directory, requestRelease func()) error {
 	w := l.holder(ctx, requestRelease)
-	u, turn, err := d.enqueue(ctx, l.name, w)
+	u, its, err := d.enqueue(ctx, l.name, w)
 	if err != nil {
 		w.logEnd("a lock of this process", u.attrs(w))
 		return err
 	}
-	if turn.hold != nil {
+	if its.hold != nil {
 		return nil
 	}
 	a := &acquirer{holder: w, upload: u, dir: d, every: l.AcquirerPollInterval, logger: l.Logger}
-	h, err := a.acquire(ctx, turn.unhurried)
+	h, err := a.acquire(ctx, its)
 	if err != nil {
-		u.pass(false)
+		u.pass(turn{})
 		if errors.Is(err, handler.ErrLockTimeout) {
 			w.logEnd("a lock", a.attrs())
 			return handler.ErrLockTimeout
@@ -249,10 +249,13 @@ func (l *lock) Unlock() error {
 	u.hold = nil
 	h.ended = true
 	wanted := h.wanted
+	if h.again != nil {
+		h.again.Stop()
+	}
 	process.mu.Unlock()
 
-	err := h.release()
-	u.pass(wanted)
+	claim, err := h.release()
+	u.pass(turn{unhurried: wanted, claim: claim})
 	process.leave(d)
 	if err != nil {
 		return l.failed(fmt.Errorf("filelocker: %w", err))

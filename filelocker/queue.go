@@ -45,6 +45,7 @@ type holder struct {
 type turn struct {
 	hold      *hold
 	unhurried bool
+	claim     *request // a writer's, on disk already
 }
 
 // upload returns the upload's entry, which lives while anybody has its turn.
@@ -80,7 +81,7 @@ func (d *directory) enqueue(ctx context.Context, name string, w *holder) (*uploa
 	}
 	w.granted = make(chan turn, 1)
 	u.line = append(u.line, w)
-	u.ask()
+	u.press()
 	process.mu.Unlock()
 	return d.queue(ctx, u, w)
 }
@@ -106,9 +107,14 @@ func (d *directory) queue(ctx context.Context, u *upload, w *holder) (*upload, t
 	if i >= 0 {
 		u.line = slices.Delete(u.line, i, i+1)
 		u.admit()
+		u.press()
 	}
+	h := u.hold
 	process.mu.Unlock()
 	if i >= 0 {
+		if h != nil && w.mode == exclusive {
+			h.look() // takes back what was claimed for w
+		}
 		return u, turn{}, handler.ErrLockTimeout
 	}
 	return u, <-w.granted, nil // it was granted in the meantime
@@ -130,9 +136,6 @@ func (u *upload) admit() {
 		line[0] = nil
 	}
 	u.line = line
-	if len(line) > 0 {
-		u.ask()
-	}
 }
 
 // own makes w the holder, and those behind it who can share. The registry's mu is held.
@@ -140,8 +143,8 @@ func (u *upload) own(w *holder, h *hold) {
 	u.hold = h
 	u.add(w)
 	u.admit()
-	if h.wanted || h.lost {
-		u.ask()
+	if len(u.line) > 0 || h.wanted || h.lost {
+		u.press()
 	}
 }
 
@@ -178,15 +181,23 @@ func (u *upload) handOver() bool {
 }
 
 // pass gives the turn, without a hold, to the next in line.
-func (u *upload) pass(unhurried bool) {
+func (u *upload) pass(t turn) {
 	process.mu.Lock()
-	defer process.mu.Unlock()
+	var next *holder
 	if len(u.line) > 0 {
-		u.shift().granted <- turn{unhurried: unhurried}
-		return
+		next = u.shift()
+	} else {
+		u.taken = false
+		delete(u.dir.uploads, u.name)
 	}
-	u.taken = false
-	delete(u.dir.uploads, u.name)
+	process.mu.Unlock()
+	if t.claim != nil && (next == nil || next.mode == shared) {
+		t.claim.withdraw()
+		t.claim = nil
+	}
+	if next != nil {
+		next.granted <- t
+	}
 }
 
 func (u *upload) shift() *holder {
@@ -207,6 +218,22 @@ func (u *upload) wakeWaiter() bool {
 	default:
 	}
 	return true
+}
+
+// hasWriter says whether one waits in line. The registry's mu is held.
+func (u *upload) hasWriter() bool {
+	return slices.ContainsFunc(u.line, func(w *holder) bool { return w.mode == exclusive })
+}
+
+// press asks the holders to let go, and has a look taken at whether readers of other processes
+// have to be kept out for a writer. The registry's mu is held.
+func (u *upload) press() {
+	if len(u.line) > 0 || u.hold != nil && (u.hold.wanted || u.hold.lost) {
+		u.ask()
+	}
+	if u.hold != nil && u.hold.mode == shared {
+		u.dir.listener.look(u.dir, u.hold)
+	}
 }
 
 // ask calls the release callbacks, once per holder, and in goroutines of their own: they are

@@ -141,15 +141,37 @@ func (d *directory) claimed(name string, sweep bool) (claimed, abandoned bool) {
 		return d.requested(name), false // no way to see whether somebody stands behind it
 	}
 	defer f.close()
-	err = f.tryLock()
-	if err != nil && (!errors.Is(err, errors.ErrUnsupported) || d.requested(name)) {
-		return d.requested(name), false
+	held, err := lookForClaim(f)
+	if errors.Is(err, filelock.ErrBusy) {
+		return false, false
 	}
-	if sweep {
+	requested := d.requested(name)
+	if held || err != nil && (requested || !errors.Is(err, errors.ErrUnsupported)) {
+		return requested, false
+	}
+	info, err := f.stat()
+	abandoned = err == nil && d.isRequest(name, info)
+	if sweep && abandoned {
 		d.removeRequest(name, f)
 	}
 	_ = f.unlock()
-	return false, true
+	return false, abandoned
+}
+
+// lookForClaim takes the kernel lock of a request if nobody claims it. There is no way to look
+// but to try, and two who look at the same time must not take each other for a writer: who
+// looks has an exclusive lock, beside which there can be no claim.
+func lookForClaim(f file) (claimed bool, err error) {
+	for range 5 {
+		if err = f.tryLock(); !errors.Is(err, filelock.ErrBusy) {
+			return false, err
+		}
+		if err = f.tryRLock(); err != nil {
+			return false, err
+		}
+		_ = f.unlock()
+	}
+	return true, nil
 }
 
 // requested says whether there is a release request, locked or not, that is still wanted.
