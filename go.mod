@@ -3,6 +3,7 @@ module github.com/tusd-filelock/tusd-filelock
 go 1.25.14
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/bradfitz/gomemcache v0.0.0-20260422231931-4d751bb6e37c
 	github.com/felixge/fgprof v0.9.5
 	github.com/gofrs/flock v0.13.1

@@ -160,9 +160,13 @@ func (h *hold) release() (claim *request, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	err = h.remove()
-	if uerr := h.f.unlock(); err == nil && uerr != nil && !errors.Is(uerr, errors.ErrUnsupported) {
-		err = fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), uerr)
+	removed, err := h.remove()
+	// A child process between fork and exec has a copy of the descriptor, which would keep the
+	// lock for a moment. On a file that has lost its name, it is in nobody's way.
+	if !removed {
+		if uerr := h.f.unlock(); err == nil && uerr != nil && !errors.Is(uerr, errors.ErrUnsupported) {
+			err = fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), uerr)
+		}
 	}
 	if cerr := h.f.close(); err == nil && cerr != nil {
 		err = fmt.Errorf("unlock %s: close: %w", h.dir.pathOf(h.name), cerr)
@@ -174,46 +178,47 @@ func (h *hold) release() (claim *request, err error) {
 //
 // Invariant: only who has the kernel lock of the file that the name points to removes or
 // replaces the name. So the name cannot change between the look and the removal.
-func (h *hold) remove() error {
+func (h *hold) remove() (removed bool, err error) {
 	own, err := h.dir.isOwn(h.name, h.f, h.info, h.token)
-	if err == nil && own && h.mode == shared {
-		// The look before is for who turns out not to be the last, as a loss is told to all.
-		if last, err := h.isLast(); err != nil || !last {
-			return err
-		}
-		own, err = h.dir.isOwn(h.name, h.f, h.info, h.token)
-	}
 	if err == nil && !own {
-		return h.lostError()
+		return false, h.lostError()
 	}
-	if err == nil {
-		err = h.dir.remove(h.name)
+	if err == nil && h.mode == shared {
+		own, err = h.isLast()
+	}
+	if err == nil && own {
+		if err = h.dir.remove(h.name); vanished(err) { // a stranger was quicker
+			return false, h.lostError()
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("unlock: %w", err)
+		return false, fmt.Errorf("unlock: %w", err)
 	}
-	return nil
+	return own, nil
+}
+
+func (h *hold) lostError() error {
+	return fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), ErrLockLost)
 }
 
 // isLast turns a reader's kernel lock into an exclusive one, which only the last reader gets.
 //
 // Invariant: of those who leave at the same time, one at least is the last: who is refused was
-// so by one that still had its lock, and that one's own turn to ask comes later. If it was
-// refused by an acquirer, which can come in while the conversion holds nothing (flock(2)), then
-// that one takes the file for a dead reader's, and replaces it.
+// so by one that still had its lock, and that one's own turn to ask comes later.
+//
+// For a moment the conversion holds nothing (flock(2)). An acquirer that comes in then takes
+// the file for a dead reader's and replaces it, and removing the name is its business.
 func (h *hold) isLast() (bool, error) {
 	err := h.f.tryLock()
-	if err == nil || errors.Is(err, errors.ErrUnsupported) { // without kernel locks nobody could join
-		return true, nil
-	}
-	if errors.Is(err, filelock.ErrBusy) {
+	switch {
+	case errors.Is(err, filelock.ErrBusy):
 		return false, nil
+	case errors.Is(err, errors.ErrUnsupported): // then nobody else could join
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("lock %s: %w", h.dir.pathOf(h.name), err)
 	}
-	return false, fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), err)
-}
-
-func (h *hold) lostError() error {
-	return fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), ErrLockLost)
+	return h.dir.isOwn(h.name, h.f, h.info, h.token)
 }
 
 // isOwn says whether name still is the open file f, last seen as info. A file server may

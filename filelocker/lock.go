@@ -23,8 +23,10 @@
 // A clean Unlock leaves the directory as it was, a failed Lock undoes what it did, and what
 // a killed process left is removed by whoever locks the same upload next.
 //
-// A holder whose lock file is removed or replaced is told through its release callback, its
-// Unlock returns [ErrLockLost], and it never removes its successor's file.
+// A holder whose lock file is removed or replaced is told through its release callback, and its
+// Unlock returns [ErrLockLost]. It leaves its successor's file alone, except where a stranger
+// removes the lock file in the microseconds between Unlock's last look at it and its removal:
+// no system has a call that does both. The successor is told then.
 //
 // # What is not guaranteed
 //
