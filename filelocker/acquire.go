@@ -134,8 +134,11 @@ func (a *acquirer) letOthersTry(ctx context.Context, req *request) error {
 // waiter that makes one itself must not be woken by.
 func (a *acquirer) setWaiting(waiting, heedsStop bool) {
 	process.mu.Lock()
+	defer process.mu.Unlock()
 	a.upload.waiting, a.upload.heedsStop = waiting, heedsStop
-	process.mu.Unlock()
+	if a.upload.wake == nil {
+		a.upload.wake = make(chan struct{}, 1)
+	}
 }
 
 // try takes the lock if nobody holds it, or its holder is proven dead. A nil hold without an

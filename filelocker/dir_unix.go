@@ -168,7 +168,29 @@ func wrap(op string, h handle, name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &fs.PathError{Op: op, Path: filepath.Join(h.file.Name(), name), Err: err}
+	return &fileError{op, h.file.Name(), name, err}
+}
+
+// fileError is an fs.PathError that puts its path together when it is asked for: that there is
+// no such file is an answer on the way of each lock.
+type fileError struct {
+	op, dir, name string
+	err           error
+}
+
+func (e *fileError) pathError() *fs.PathError {
+	return &fs.PathError{Op: e.op, Path: filepath.Join(e.dir, e.name), Err: e.err}
+}
+
+func (e *fileError) Error() string { return e.pathError().Error() }
+func (e *fileError) Unwrap() error { return e.err }
+
+func (e *fileError) As(target any) bool {
+	p, ok := target.(**fs.PathError)
+	if ok {
+		*p = e.pathError()
+	}
+	return ok
 }
 
 // Errors of the system calls that more than one system answers differently.

@@ -19,12 +19,13 @@ type upload struct {
 
 	taken  bool      // somebody has the turn
 	owners []*holder // who hold: one, or readers; nobody while the one with the turn still tries
-	hold   *hold     // what the process has on disk
+	first  [1]*holder
+	hold   *hold // what the process has on disk
 	line   []*holder
 
 	waiting   bool          // the one with the turn waits for another process
 	heedsStop bool          // and may go on when the request of a third one ends
-	wake      chan struct{} // tells it to look again
+	wake      chan struct{} // tells it to look again; nil until somebody waits
 }
 
 // holder is one call of Lock: waiting in line, having the turn, or holding.
@@ -52,7 +53,8 @@ type turn struct {
 func (d *directory) upload(name string) *upload {
 	u := d.uploads[name]
 	if u == nil {
-		u = &upload{dir: d, name: name, wake: make(chan struct{}, 1)}
+		u = &upload{dir: d, name: name}
+		u.owners = u.first[:0]
 		d.uploads[name] = u
 	}
 	return u

@@ -79,7 +79,11 @@ func (e *folderError) Unwrap() error { return e.err }
 //
 // interval and logger are those of a directory that is opened now.
 func (r *registry) enter(key dirKey, interval time.Duration, logger *slog.Logger) (*directory, error) {
-	id, err := statDir(filepath.Join(key.path, key.folder))
+	path := key.path
+	if key.folder != "" {
+		path = filepath.Join(path, key.folder)
+	}
+	id, err := statDir(path)
 	if err == nil {
 		r.mu.Lock()
 		if d := r.byPath[key]; d != nil && d.id == id {
