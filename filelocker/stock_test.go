@@ -54,7 +54,7 @@ func TestStockHasTheDefects(t *testing.T) {
 			t.Parallel()
 			says, ok := failures[name]
 			require.True(t, ok, "it is not known how %s fails over the stock locker", name)
-			cmd := exec.CommandContext(t.Context(), exe, "-test.run=^"+name+"$", "-test.v", "-test.timeout=1m")
+			cmd := exec.CommandContext(t.Context(), exe, "-test.run=^"+name+"$", "-test.v", "-test.timeout=5m")
 			cmd.Env = append(os.Environ(), overEnv+"="+string(stock), "GORACE=atexit_sleep_ms=0")
 			out, err := cmd.CombinedOutput()
 			need(t, "what "+name+" needs", !strings.Contains(string(out), "--- SKIP: "+name+" "))
