@@ -31,7 +31,7 @@ func TestStopAtEachStepOfAWaitingReader(t *testing.T) {
 		}
 		g.unlock()
 		next := f.newLock("a")
-		require.NoError(t, next.readWithin(5*time.Second), "while a reader is stopped after %s %d: %v", call, n, snapshot(f, f.dir))
+		require.NoError(t, next.readWithin(5*time.Second), "while a reader is stopped after %s %d", call, n)
 		if !stopped {
 			waiter.expect("locked a") // maybe before next, which makes no difference
 		}

@@ -160,7 +160,8 @@ func (d *directory) claimed(name string, sweep bool) (claimed, abandoned bool) {
 
 // lookForClaim takes the kernel lock of a request if nobody claims it. There is no way to look
 // but to try, and two who look at the same time must not take each other for a writer: who
-// looks has an exclusive lock, beside which there can be no claim.
+// looks has an exclusive lock, beside which there can be no claim. It pauses in between, because
+// one that looks can stand still; the last try sees a claim end that stood in its way.
 func lookForClaim(f file) (claimed bool, err error) {
 	for range 5 {
 		if err = f.tryLock(); !errors.Is(err, filelock.ErrBusy) {
@@ -170,8 +171,13 @@ func lookForClaim(f file) (claimed bool, err error) {
 			return false, err
 		}
 		_ = f.unlock()
+		time.Sleep(50 * time.Microsecond)
 	}
-	return true, nil
+	err = f.tryLock()
+	if errors.Is(err, filelock.ErrBusy) {
+		return true, nil
+	}
+	return false, err
 }
 
 // requested says whether there is a release request, locked or not, that is still wanted.

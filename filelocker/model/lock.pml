@@ -25,7 +25,11 @@
  *   STOCK_RIGHT  what that one removes is a dead process's at the very moment of the removal
  *   STOCK_PAUSE  it does nothing between takeOver's last look and its rename
  *   STOCK_TOO    the stock process must never have the lock together with one of ours
- *   STRICT_...   more is asked for than the protocol promises, see README.md
+ *   LOOKS        a look for a claim gives up after so many rounds, as the code does after 5, and must
+ *                not see a claim where there was none. Without, it gives up after any number of
+ *                rounds, in which are all that the code can do, with a round's number in no state
+ *   STRICT_LEFT  a look that gives up leaves no request behind that nobody stands behind
+ *   BRIEF        who looks for a claim does nothing else between a round's shared lock and its end
  *   COARSE       steps that nobody can come between are one
  *   BREAK_...    one rule of the protocol is broken, which has to be found
  */
@@ -50,14 +54,14 @@
 
 mtype = {
 	START, DONE, DIE, DIE2, DEAD,
-	CLAIM_OPEN, CLAIM_TRY, CLAIM_STAT, CLAIM_SAME, CLAIM_REMOVE, CLAIM_CLOSE,
+	CLAIM_OPEN, CLAIM_TRY, CLAIM_SHARE, CLAIM_UNSHARE, CLAIM_STAT, CLAIM_SAME, CLAIM_REMOVE, CLAIM_CLOSE,
 	STAGE, SWEEP_OPEN, SWEEP_TRY, SWEEP_SAME, SWEEP_REMOVE, SWEEP_CLOSE, STAGE_AGAIN, STAMP, NAMED,
 	PUBLISH, DISCARD, DISCARD_CLOSE, UNPROBE,
 	OPEN, PROBE, PROBE_JUDGE, PROBE_SAME, TAKE_SAME, TAKE, TAKE_CHECK, TAKE_CLOSE, BROKEN_REMOVE,
 	JOIN_OPEN, JOIN_TRY, JOIN_SAME,
 	SLEEP, POST, TOUCH, POST_OPEN, POST_LOCK, POST_SAME,
 	WITHDRAW, WITHDRAW_TRY, WITHDRAW_SAME, WITHDRAW_REMOVE, WITHDRAW_CLOSE,
-	HOLD, HOLD_LOOK, HOLD_STAT, RELEASE, RELEASE_TRY, RELEASE_SAME, RELEASE_REMOVE, RELEASE_CLOSE,
+	HOLD, HOLD_LOOK, HOLD_STAT, RELEASE, RELEASE_GIVE, RELEASE_TRY, RELEASE_SAME, RELEASE_REMOVE, RELEASE_CLOSE,
 	STOCK_LINK, STOCK_READ, STOCK_JUDGE, STOCK_REMOVE, STOCK_ASK, STOCK_HOLD, STOCK_RMSTOP
 };
 
@@ -108,11 +112,6 @@ bit stocking;                   /* which has the lock, in its opinion */
 #else
 #define LOCK_GOES false
 #endif
-#ifdef STRICT_LOSS
-#define LOSS_GOES LOCK_GOES
-#else
-#define LOSS_GOES (LOCK_GOES || !WRITES(p))
-#endif
 
 #define NTH(p) ((second >> p) & 1)
 #define DYING(q) (pc[q] == DIE || pc[q] == DIE2)
@@ -125,7 +124,8 @@ bit stocking;                   /* which has the lock, in its opinion */
 #define PASSING(p,q,i) (q != p && LOCKS(q, i) && (phase[q] != HELD || DYING(q)))
 #define PASSES(p,i) (PASSING(p, 0, i) || PASSING(p, 1, i) || PASSING(p, 2, i))
 /* A claim is there for longer; who looks whether there is one is not. */
-#define GLANCES(p,i) (ex[i] != 0 || (DYING(0) && HAS(sh[i], 0)) || (DYING(1) && HAS(sh[i], 1)) || (DYING(2) && HAS(sh[i], 2)))
+#define GLANCING(q,i) (HAS(sh[i], q) && (T[q] == i || DYING(q)))
+#define GLANCES(i) (ex[i] != 0 || GLANCING(0, i) || GLANCING(1, i) || GLANCING(2, i))
 
 inline refused(p, passing) {
 	if
@@ -210,11 +210,36 @@ inline settle(p) {
 	pc[p] = HOLD
 }
 
-/* Readers are asked for a writer's sake, even if that one has given up by now. */
-#ifdef STRICT_READERS
-#define BY_A_WRITER(p) assert(WRITES(p) || (WRITERS && pc[0] != DONE))
+/* What a look is for: whether a writer stands behind the request. */
+#define STANDS(q,i) (WRITES(q) && S[q] == i && HAS(sh[i], q))
+#define CLAIMED(i) (STANDS(0, i) || STANDS(1, i) || STANDS(2, i))
+
+/* With LOOKS, the rounds of a look are counted, and it is noted if a writer stood behind the request. */
+#ifdef LOOKS
+byte round[MAX];
+unsigned stood : MAX;
+inline lookStarts(p) {
+	if
+	:: CLAIMED(T[p]) -> SET(stood, p)
+	:: else
+	fi
+}
+inline writerStands(i) {
+	stood = stood | (T[0] == i) | ((T[1] == i) << 1) | ((T[2] == i) << 2)
+}
+inline lookEnds(p) { round[p] = 0; CLR(stood, p) }
+inline unshare(p) {
+	unlock(p, T[p]);
+	round[p]++;
+	if
+	:: round[p] == LOOKS -> pc[p] = CLAIM_STAT
+	:: else -> pc[p] = CLAIM_TRY
+	fi
+}
 #else
-#define BY_A_WRITER(p)
+#define lookStarts(p)
+#define writerStands(i)
+#define lookEnds(p)
 #endif
 
 inline claimDone(p, claimed) {
@@ -225,7 +250,7 @@ inline claimDone(p, claimed) {
 	:: phase[p] == WAIT && !claimed -> CLR(onStop, p); CLR(soon, p); pc[p] = OPEN
 	:: phase[p] >= GOT ->
 		if
-		:: claimed -> BY_A_WRITER(p); SET(asked, p)
+		:: claimed -> SET(asked, p)
 		:: else
 		fi;
 		if
@@ -234,6 +259,33 @@ inline claimDone(p, claimed) {
 		fi
 	fi
 }
+
+/* Who takes another look for a claim leaves a request to the next one, as the dead do. */
+inline gaveUp(p) {
+	if
+	:: phase[p] == GOT -> CLR(made, p)
+	:: else
+	fi;
+	if
+#ifndef STRICT_LEFT
+	:: !CLAIMED(T[p]) -> dirty = 1; fresh = 0
+#endif
+	:: else
+	fi
+}
+inline keptFromSweeping(p) {
+	if
+	:: phase[p] == GOT -> CLR(made, p)
+	:: phase[p] < GOT -> CLR(fresh, p)	/* does not know of it, so does not look again when it has the lock */
+	:: else
+	fi
+}
+
+#ifdef BRIEF
+#define THEN_UNSHARE unshare(p)
+#else
+#define THEN_UNSHARE pc[p] = CLAIM_UNSHARE
+#endif
 
 /* What a trail (spin -t) is read by. */
 #define SAY printf("%d %e\n", p, pc[p])
@@ -300,6 +352,7 @@ inline holdStat(p) {
 	fi;
 	pc[p] = HOLD
 }
+inline releaseGive(p) { unlock(p, F[p]); pc[p] = RELEASE_TRY }	/* the first half of a conversion */
 inline releaseRemove(p) {
 	assert(LOCK == F[p] || LOCK_GOES);
 	nameLock(0); pc[p] = RELEASE_CLOSE
@@ -327,23 +380,27 @@ proctype Process(byte p) {
 		:: else
 		fi;
 		if
-		:: STOP -> T[p] = STOP; pc[p] = CLAIM_TRY
+		:: STOP -> T[p] = STOP; lookStarts(p); pc[p] = CLAIM_TRY
 		:: else -> claimDone(p, false)
 		fi
 	   }
 	:: d_step { AT(CLAIM_TRY) -> SAY;
+		CLR(soon, p);
 		if
 #ifdef BREAK_SWEEP
 		:: phase[p] >= GOT -> pc[p] = CLAIM_SAME
-		:: phase[p] < GOT && REFUSED_X(p, T[p]) -> refused(p, GLANCES(p, T[p])); pc[p] = CLAIM_STAT
+		:: phase[p] < GOT && REFUSED_X(p, T[p]) ->
 #else
 		:: REFUSED_X(p, T[p]) ->
-			refused(p, GLANCES(p, T[p]));
+#endif
 			if
-			:: phase[p] == GOT -> CLR(made, p)	/* kept from sweeping */
+			:: phase[p] < GOT -> refused(p, GLANCES(T[p]))
 			:: else
 			fi;
+#ifdef BREAK_GLANCE
 			pc[p] = CLAIM_STAT
+#else
+			pc[p] = CLAIM_SHARE
 #endif
 		:: else ->
 			ex[T[p]] = p+1;
@@ -353,11 +410,25 @@ proctype Process(byte p) {
 			fi
 		fi
 	   }
-	:: d_step { AT(CLAIM_STAT) -> SAY;
-		closeT(p);
+	:: d_step { AT(CLAIM_SHARE) -> SAY;
 		if
-		:: STOP -> claimDone(p, true)
-		:: else -> claimDone(p, false)
+		:: REFUSED_S(p, T[p]) -> CLR(soon, p); keptFromSweeping(p); lookEnds(p); closeT(p); claimDone(p, false)
+		:: else -> SET(sh[T[p]], p); THEN_UNSHARE
+		fi
+	   }
+#ifdef LOOKS
+	:: d_step { AT(CLAIM_UNSHARE) -> SAY; unshare(p) }
+#else
+	:: d_step { AT(CLAIM_UNSHARE) -> SAY; unlock(p, T[p]); pc[p] = CLAIM_TRY }
+	:: d_step { AT(CLAIM_UNSHARE) -> SAY; unlock(p, T[p]); pc[p] = CLAIM_STAT }
+#endif
+	:: d_step { AT(CLAIM_STAT) -> SAY;
+#ifdef LOOKS
+		assert(!STOP || HAS(stood, p));
+#endif
+		if
+		:: STOP -> gaveUp(p); lookEnds(p); closeT(p); claimDone(p, true)
+		:: else -> CLR(soon, p); lookEnds(p); closeT(p); claimDone(p, false)
 		fi
 	   }
 	:: d_step { AT(CLAIM_SAME) -> SAY;
@@ -367,7 +438,7 @@ proctype Process(byte p) {
 		fi
 	   }
 	:: d_step { AT(CLAIM_REMOVE) -> SAY; claimRemove(p) }
-	:: d_step { AT(CLAIM_CLOSE) -> SAY; closeT(p); claimDone(p, false) }
+	:: d_step { AT(CLAIM_CLOSE) -> SAY; lookEnds(p); closeT(p); claimDone(p, false) }
 
 	/* ---- Make a lock file under the temporary name ---- */
 
@@ -560,7 +631,7 @@ proctype Process(byte p) {
 	:: d_step { AT(POST_LOCK) -> SAY;
 		if
 		:: REFUSED_S(p, S[p]) -> closeS(p); pc[p] = POST_OPEN
-		:: else -> SET(sh[S[p]], p); pc[p] = POST_SAME
+		:: else -> SET(sh[S[p]], p); writerStands(S[p]); pc[p] = POST_SAME
 		fi
 	   }
 	:: d_step { AT(POST_SAME) -> SAY;
@@ -616,15 +687,20 @@ proctype Process(byte p) {
 	/* ---- Give it back ---- */
 
 	:: d_step { AT(RELEASE) -> SAY;
-#ifdef BREAK_LASTOUT
-		pc[p] = RELEASE_SAME
-#else
-		if
-		:: WRITES(p) -> pc[p] = RELEASE_SAME
-		:: else -> unlock(p, F[p]); pc[p] = RELEASE_TRY
-		fi
+#ifndef BREAK_LOSS
+		assert(LOCK == F[p] || LOCK_GOES);	/* else Unlock says that the lock was lost */
 #endif
+		if
+#ifndef BREAK_LOSS
+		:: LOCK != F[p] -> pc[p] = RELEASE_CLOSE
+#endif
+#ifndef BREAK_LASTOUT
+		:: LOCK == F[p] && !WRITES(p) -> THEN(RELEASE_GIVE, releaseGive(p))
+#endif
+		:: else -> THEN(RELEASE_REMOVE, releaseRemove(p))
+		fi
 	   }
+	:: d_step { AT(RELEASE_GIVE) -> SAY; releaseGive(p) }
 	:: d_step { AT(RELEASE_TRY) -> SAY;
 		if
 		:: REFUSED_X(p, F[p]) -> pc[p] = RELEASE_CLOSE
@@ -632,10 +708,12 @@ proctype Process(byte p) {
 		fi
 	   }
 	:: d_step { AT(RELEASE_SAME) -> SAY;
-		assert(LOCK == F[p] || LOSS_GOES);
+#ifdef BREAK_LOSS
+		assert(LOCK == F[p] || LOCK_GOES);
+#endif
 		if
 		:: LOCK == F[p] -> THEN(RELEASE_REMOVE, releaseRemove(p))
-		:: else -> pc[p] = RELEASE_CLOSE
+		:: else -> pc[p] = RELEASE_CLOSE	/* no loss: it was replaced within the conversion */
 		fi
 	   }
 	:: d_step { AT(RELEASE_REMOVE) -> SAY; releaseRemove(p) }
@@ -664,7 +742,7 @@ inline kill(p) {
 	printf("%d killed\n", p);
 	leave(p); unclaim(BIT(p));
 	CLR(trying, p); CLR(soon, p); CLR(sawShared, p); CLR(leftover, p); CLR(posted, p); CLR(quit, p); CLR(made, p); CLR(second, p);
-	bar[p] = 0; rounds[p] = 0; dirty = 1; soiled = 1; fresh = 0;
+	lookEnds(p); bar[p] = 0; rounds[p] = 0; dirty = 1; soiled = 1; fresh = 0;
 	reportF(p); reportS(p);
 	pc[p] = DIE
 }
