@@ -185,7 +185,7 @@ func (a *acquirer) tryOnce() (made, error) {
 		}
 		return made{}, errBusy
 	}
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+	if err != nil && !a.dir.lockless(err) {
 		return made{}, fmt.Errorf("lock %s: %w", a.dir.pathOf(name), err)
 	}
 	if err != nil {

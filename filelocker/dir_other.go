@@ -151,5 +151,7 @@ func notAFile(err error) bool { return errors.Is(err, errNotAFile) }
 // whether it was the link that was not possible.
 func unsupported(err error) bool { return !errors.Is(err, fs.ErrExist) }
 
+func outOfLocks(error) bool { return false }
+
 func vanished(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 func notADir(error) bool      { return false }

@@ -49,7 +49,7 @@ func openDir(path, folder string) (handle, error) {
 	}
 	var st unix.Stat_t
 	if err == nil {
-		err = unix.Fstat(h.fd, &st)
+		err = retry(func() error { return unix.Fstat(h.fd, &st) })
 	}
 	if err != nil {
 		f.Close()
@@ -133,7 +133,8 @@ func (f file) stat() (fileInfo, error) {
 }
 
 func (f file) write(b []byte) error {
-	n, err := unix.Pwrite(f.fd, b, 0)
+	var n int
+	err := retry(func() (err error) { n, err = unix.Pwrite(f.fd, b, 0); return err })
 	if err == nil && n < len(b) {
 		err = io.ErrShortWrite
 	}
@@ -154,7 +155,14 @@ func (f file) touch() error { return touch(f.fd) }
 func (f file) tryLock() error  { return filelock.TryLock(uintptr(f.fd)) }
 func (f file) tryRLock() error { return filelock.TryRLock(uintptr(f.fd)) }
 func (f file) unlock() error   { return filelock.Unlock(uintptr(f.fd)) }
-func (f file) close() error    { return unix.Close(f.fd) }
+
+func (f file) close() error {
+	err := unix.Close(f.fd)
+	if errors.Is(err, unix.EINTR) { // closed all the same, on every system that has flock
+		return nil
+	}
+	return err
+}
 
 func retry(f func() error) error {
 	for {
@@ -209,6 +217,9 @@ func unsupported(err error) bool {
 	}
 	return errors.Is(err, errors.ErrUnsupported)
 }
+
+// outOfLocks: the kernel has no memory for another lock, or a file server has no locks at all.
+func outOfLocks(err error) bool { return errors.Is(err, unix.ENOLCK) }
 
 func vanished(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESTALE)

@@ -213,9 +213,15 @@ func TestFolderGoesAwayUnderAWaiter(t *testing.T) {
 	holder := f.start()
 	holder.tell("here folder/a")
 	holder.expect("locked folder/a")
-	_, done := f.queue(context.Background(), "folder/a")
+	waiter, done := f.queue(context.Background(), "folder/a")
 	holder.expect("asked folder/a")
 	require.Eventually(t, func() bool { return os.RemoveAll(f.path("folder")) == nil },
 		f.patience(), time.Millisecond, "the waiter puts files there now and then")
-	require.Equal(t, handler.ErrNotFound, receive(f, done, "a waiter without a folder"))
+	err := receive(f, done, "a waiter without a folder")
+	if err == nil { // between the removal of the lock file and that of the folder
+		require.ErrorIs(t, waiter.lock.Unlock(), filelocker.ErrLockLost)
+		require.NoDirExists(t, f.path("folder"))
+		err = waiter.takeWithin(f.patience())
+	}
+	require.Equal(t, handler.ErrNotFound, err)
 }

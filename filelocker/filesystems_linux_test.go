@@ -16,7 +16,7 @@ import (
 func TestNoKernelLocks(t *testing.T) {
 	f := setUp(t)
 	needStrace(f)
-	const noLocks = "flock:error=ENOLCK"
+	const noLocks = "flock:error=ENOSYS"
 	holder, waiter := f.start(), f.start()
 	defer holder.inject(noLocks).detach()
 	defer waiter.inject(noLocks).detach()

@@ -154,6 +154,12 @@ func (f *fixture) newLock(id string) *grip {
 	f.Helper()
 	lock, err := f.locker.NewLock(id)
 	require.NoError(f, err)
+	// A hold that a failed test leaves would make those after it fail as well.
+	f.Cleanup(func() {
+		if f.Failed() {
+			_ = lock.Unlock()
+		}
+	})
 	return &grip{f: f, lock: lock, asked: make(chan struct{}, 16)}
 }
 

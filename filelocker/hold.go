@@ -56,7 +56,7 @@ func (h *hold) look() {
 		h.logger.Warn("cannot look at a held lock", "file", h.dir.pathOf(h.name), "cause", err)
 		return
 	}
-	if own && h.keeps == heartbeat && time.Since(h.beaten) >= beatEvery {
+	if own && h.keeps.beats() && time.Since(h.beaten) >= beatEvery {
 		h.beat()
 	}
 	claims := own && h.keepClaim()
@@ -164,7 +164,7 @@ func (h *hold) release() (claim *request, err error) {
 	// A child process between fork and exec has a copy of the descriptor, which would keep the
 	// lock for a moment. On a file that has lost its name, it is in nobody's way.
 	if !removed {
-		if uerr := h.f.unlock(); err == nil && uerr != nil && !errors.Is(uerr, errors.ErrUnsupported) {
+		if uerr := h.f.unlock(); err == nil && uerr != nil && h.keeps.locks() {
 			err = fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), uerr)
 		}
 	}
@@ -213,7 +213,7 @@ func (h *hold) isLast() (bool, error) {
 	switch {
 	case errors.Is(err, filelock.ErrBusy):
 		return false, nil
-	case errors.Is(err, errors.ErrUnsupported): // then nobody else could join
+	case h.dir.lockless(err) && !h.keeps.locks(): // then nobody else could join
 		return true, nil
 	case err != nil:
 		return false, fmt.Errorf("lock %s: %w", h.dir.pathOf(h.name), err)

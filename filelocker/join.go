@@ -26,7 +26,7 @@ func (a *acquirer) keptOut() (claimed bool) {
 // machines come in, their kernel locks may not be seen here, nor ours there.
 func (a *acquirer) joinable() bool {
 	s := a.seen.holder
-	return a.mode == shared && s.Mode == shared && (!a.dir.remote || s.Boot != "" && s.Boot == self().Boot)
+	return a.mode == shared && s.Mode == shared && s.Keeps.locks() && (!a.dir.remote || s.sameBoot())
 }
 
 // join shares the lock of other readers, who are alive or dead: with its own kernel lock on
@@ -71,7 +71,7 @@ func (a *acquirer) joined(f file) (made, error) {
 		return made{}, fmt.Errorf("read %s: %w", a.dir.pathOf(name), err)
 	}
 	s, err := parseStamp(content)
-	if err != nil || s.Mode != shared {
+	if err != nil || s.Mode != shared || !s.Keeps.locks() {
 		return made{}, errAgain
 	}
 	own, err := a.dir.isOwn(name, f, info, s.Token)

@@ -42,14 +42,18 @@ const (
 	shared    mode = "shared"
 )
 
-// keeper is what keeps a lock: a kernel lock on its file, or the file's modification time
-// where other machines cannot see the kernel lock.
+// keeper is what keeps a lock: a kernel lock on its file, the file's modification time where
+// there are no kernel locks, or both where other machines may not see the kernel lock.
 type keeper string
 
 const (
 	kernelLock keeper = "kernel"
 	heartbeat  keeper = "heartbeat"
+	both       keeper = "both"
 )
+
+func (k keeper) locks() bool { return k == kernelLock || k == both }
+func (k keeper) beats() bool { return k == heartbeat || k == both }
 
 const (
 	stampVersion = 1
@@ -173,28 +177,42 @@ func judge(content []byte, modified time.Time, locked, remote bool) verdict {
 	case s.bare():
 		l, why := judgePID(s.PID, modified)
 		return verdict{liveness: l, why: why, holder: s}
-	case locked && (!remote || s.Boot != "" && s.Boot == self().Boot):
+	case locked && s.Keeps.locks() && (!remote || s.sameBoot()):
 		// One kernel sees all of its kernel locks, so a free one has no holder.
 		return verdict{liveness: dead, why: "its kernel lock is free", holder: s}
-	case s.Keeps == heartbeat && gone(s):
-		return verdict{liveness: dead, why: "its process is gone from this machine", holder: s}
-	case s.Keeps == heartbeat:
-		return verdict{liveness: dead, why: "its heartbeat has stopped", holder: s, silent: beatLost}
+	case !s.Keeps.beats():
+		return verdict{liveness: unknown, why: "its kernel lock cannot be tried here", holder: s}
 	}
-	return verdict{liveness: unknown, why: "its kernel lock cannot be tried here", holder: s}
+	switch judgeProcess(s) {
+	case dead:
+		return verdict{liveness: dead, why: "its process is gone from this machine", holder: s}
+	case alive: // whatever the clocks say of its heartbeat
+		return verdict{liveness: alive, why: "its process is there, on this machine", holder: s}
+	}
+	return verdict{liveness: dead, why: "its heartbeat has stopped", holder: s, silent: beatLost}
 }
 
-// gone says that the process which wrote s is proven to be no more: it was one of this
-// boot and this PID namespace, and its PID is free or somebody else's.
-func gone(s stamp) bool {
-	if s.Boot == "" || s.Boot != self().Boot || s.PIDNS == 0 || s.PIDNS != self().PIDNS {
-		return false
+func (s stamp) sameBoot() bool { return s.Boot != "" && s.Boot == self().Boot }
+
+// judgeProcess decides on the process that wrote s, if it was one of this boot and this PID
+// namespace: then its PID is its own, free, or somebody else's.
+func judgeProcess(s stamp) liveness {
+	if !s.sameBoot() || s.PIDNS == 0 || s.PIDNS != self().PIDNS {
+		return unknown
 	}
 	if l := probePID(s.PID); l != alive {
-		return l == dead
+		return l
 	}
 	start, err := processStart(s.PID)
-	return err == nil && !s.Start.IsZero() && start.Sub(s.Start).Abs() > startSlack
+	switch {
+	case err != nil || s.Start.IsZero():
+		return unknown
+	case start.Sub(s.Start).Abs() > startSlack:
+		return dead
+	case s.PID == os.Getpid() && !process.holds(s.Token): // its removal failed
+		return dead
+	}
+	return alive
 }
 
 // judgePID decides on a stock holder, of whom the PID is all there is.

@@ -33,6 +33,11 @@ func newLock(t *testing.T, l filelocker.FileLocker, id string) handler.Lock {
 	t.Helper()
 	lock, err := l.NewLock(id)
 	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			_ = lock.Unlock()
+		}
+	})
 	return lock
 }
 

@@ -146,6 +146,20 @@ func (r *registry) leave(d *directory) {
 	r.schedule()
 }
 
+// holds says whether a hold with that token is this process's.
+func (r *registry) holds(token string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range r.byPath {
+		for _, u := range d.uploads {
+			if u.hold != nil && u.hold.token == token {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // schedule arms the timer for the next sweep. mu is held.
 func (r *registry) schedule() {
 	if !r.timed {

@@ -117,14 +117,13 @@ func (d *directory) stampFile(f file, name string, how mode) (made, error) {
 	switch {
 	case errors.Is(err, filelock.ErrBusy):
 		return made{}, errAgain
-	case errors.Is(err, errors.ErrUnsupported):
+	case d.lockless(err):
 		d.beats.Store(true)
 		keeps = heartbeat
 	case err != nil:
 		return made{}, fmt.Errorf("lock %s: %w", d.pathOf(name), err)
-	}
-	if d.remote {
-		keeps = heartbeat
+	case d.remote:
+		keeps = both
 	}
 	s := newStamp(how, keeps)
 	if err := f.write(s.marshal()); err != nil {
@@ -135,6 +134,12 @@ func (d *directory) stampFile(f file, name string, how mode) (made, error) {
 		return made{}, fmt.Errorf("stat %s: %w", d.pathOf(name), err)
 	}
 	return made{f, info, s, name}, nil
+}
+
+// lockless says whether err, the answer to a kernel lock, means that there are none. That this
+// kernel has no room for another lock is no such answer: it has room for the next one.
+func (d *directory) lockless(err error) bool {
+	return errors.Is(err, errors.ErrUnsupported) && (d.remote || !outOfLocks(err))
 }
 
 func (f file) tryLockAs(how mode) error {
@@ -168,9 +173,9 @@ func (d *directory) sweepStage(temp string, doomed *fileInfo) (swept bool, err e
 	switch {
 	case errors.Is(err, filelock.ErrBusy):
 		return false, d.stuck(info)
-	case errors.Is(err, errors.ErrUnsupported) && !d.stale(f):
+	case d.lockless(err) && !d.stale(f):
 		return false, errAgain
-	case err != nil && !errors.Is(err, errors.ErrUnsupported):
+	case err != nil && !d.lockless(err):
 		return false, fmt.Errorf("lock %s: %w", d.pathOf(temp), err)
 	}
 	content, err := d.content(f)

@@ -73,6 +73,9 @@ func TestVerdicts(t *testing.T) {
 	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	require.NoError(t, err)
 	boot := strings.TrimSpace(string(bootID))
+	self := func(keeps string) []byte {
+		return []byte(strings.Replace(string(own), `"keeps":"kernel"`, `"keeps":"`+keeps+`"`, 1))
+	}
 	remoteStamp := func(boot, keeps string) []byte { return []byte("7\n" + fmt.Sprintf(stampFormat, boot, keeps) + "\n") }
 	me := []byte(strconv.Itoa(os.Getpid()) + "\n")
 	now := time.Now()
@@ -87,8 +90,11 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{"own format, kernel lock free", own, now, true, false, "dead", 0},
 		{"own format, kernel lock cannot be tried", own, now, false, false, "unknown", 0},
-		{"this machine's on a file server, kernel lock free", remoteStamp(boot, "heartbeat"), now, true, true, "dead", 0},
-		{"another machine's on a file server", remoteStamp(otherBoot, "heartbeat"), now, true, true, "dead", 30 * time.Second},
+		{"this machine's on a file server, kernel lock free", remoteStamp(boot, "both"), now, true, true, "dead", 0},
+		{"this machine's on a file server, without a kernel lock", remoteStamp(boot, "heartbeat"), now, true, true, "dead", 30 * time.Second},
+		{"without a kernel lock, which can be had by now", remoteStamp(boot, "heartbeat"), now, true, false, "dead", 30 * time.Second},
+		{"another machine's on a file server", remoteStamp(otherBoot, "both"), now, true, true, "dead", 30 * time.Second},
+		{"this process's own, its hold over", self("heartbeat"), now, true, false, "dead", 0},
 		{"another machine's by kernel lock only", remoteStamp(otherBoot, "kernel"), now, true, true, "unknown", 0},
 		{"another boot's on a local disk", remoteStamp(otherBoot, "kernel"), now, true, false, "dead", 0},
 		{"heartbeat without kernel locks", remoteStamp(otherBoot, "heartbeat"), now, false, true, "dead", 30 * time.Second},

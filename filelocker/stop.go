@@ -94,7 +94,7 @@ func (r *request) withdraw() {
 	}
 	r.posted = false
 	// A refused conversion loses the shared lock, which is to go anyway.
-	if err := r.f.tryLock(); err == nil || errors.Is(err, errors.ErrUnsupported) {
+	if err := r.f.tryLock(); err == nil || r.dir.lockless(err) {
 		r.dir.removeRequest(r.name, r.f)
 	}
 	r.drop()
@@ -146,7 +146,7 @@ func (d *directory) claimed(name string, sweep bool) (claimed, abandoned bool) {
 		return false, false
 	}
 	requested := d.requested(name)
-	if held || err != nil && (requested || !errors.Is(err, errors.ErrUnsupported)) {
+	if held || err != nil && (requested || !d.lockless(err)) {
 		return requested, false
 	}
 	info, err := f.stat()

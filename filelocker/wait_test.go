@@ -31,6 +31,12 @@ func (n *noticed) Done() <-chan struct{} {
 // queue starts to wait for a lock and returns when it waits.
 func (f *fixture) queue(ctx context.Context, id string) (*grip, <-chan error) {
 	f.Helper()
+	ctx, cancel := context.WithCancel(ctx)
+	f.Cleanup(func() {
+		if f.Failed() {
+			cancel()
+		}
+	})
 	g, n := f.newLock(id), notice(ctx)
 	done := g.takeSoon(n)
 	receive(f, n.waiting, "Lock did not begin to wait")

@@ -1,0 +1,231 @@
+package filelocker_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/tusd-filelock/tusd-filelock/filelocker"
+)
+
+var allFaults = flag.Bool("faults", false, "have each system call fail with each error, and not every fourth time only")
+
+// course is one way that a Lock and an Unlock can go.
+type course struct {
+	order string                  // how the faulty process locks
+	meet  func(f *fixture) *grip  // makes what it meets; nil if nobody is in the way
+	yield func(g *grip, c *child) // has who is in the way go, before the process gets the lock
+}
+
+// Each system call fails, with one error after the other, or comes late, once. Then the
+// operation has worked all the same, or its error tells what failed; nothing is held that should
+// not be, nothing is open that was not, and who comes next works and finds nothing left over.
+func TestFaultAtEachStep(t *testing.T) {
+	f := setUp(t)
+	needStrace(f)
+	corpse := corpseOf(f)
+	courses := map[string]course{
+		"exclusive": {order: "here"},
+		"shared":    {order: "readhere"},
+		"takeover": {order: "here", meet: func(f *fixture) *grip {
+			f.leave("a.lock", corpse, 0)
+			return nil
+		}},
+		"wait": {order: "here", meet: func(f *fixture) *grip { return f.hold("a") }, yield: yieldWhenAsked},
+		"join": {order: "readhere", meet: func(f *fixture) *grip { return f.read("a") }},
+	}
+	for _, name := range slices.Sorted(maps.Keys(courses)) {
+		t.Run(name, func(t *testing.T) { courses[name].withFaults(setUp(t)) })
+	}
+}
+
+// corpseOf is the content of a lock file that a killed process left.
+func corpseOf(f *fixture) string {
+	f.Helper()
+	dead := f.start()
+	dead.tell("here a")
+	dead.expect("locked a")
+	dead.kill()
+	content, err := os.ReadFile(f.path("a.lock"))
+	require.NoError(f, err)
+	f.hold("a").unlock()
+	f.mustHold()
+	return string(content)
+}
+
+// yieldWhenAsked is for a holder in the way of a process that may fail before it asks.
+func yieldWhenAsked(g *grip, c *child) {
+	g.f.Helper()
+	select {
+	case <-g.asked:
+		g.unlock()
+	case event := <-c.events:
+		require.NotEqual(g.f, "locked a", event, "two holders of one lock")
+		g.unlock()
+		c.events <- event
+	case <-time.After(g.f.patience()):
+		require.FailNow(g.f, "neither asked nor failed")
+	}
+}
+
+// tally is what came of the faults.
+type tally struct {
+	steps, faults, missed, failures, kept int
+	messages                              map[string]int
+}
+
+func (way course) withFaults(f *fixture) {
+	f.Helper()
+	c := way.fresh(f)
+	clean := c.trace()
+	require.Equal(f, []string{"locked a", "unlocked a"}, way.run(f, c))
+	const most = 8
+	steps := stepsIn(clean.rest(), f.dir, most)
+	require.Greater(f, len(steps), 10, "system calls of a cycle")
+	c.mustHaveClosed()
+	sum := tally{steps: len(steps), messages: make(map[string]int)}
+	for i, at := range steps {
+		for j, what := range faults {
+			if *allFaults || (i+j)%4 == 0 {
+				way.withFault(f, c, at, what, &sum)
+				if at.leaks(what) {
+					c.end()
+					c = way.fresh(f)
+				}
+			}
+		}
+	}
+	f.Logf("%d steps, %d faults (%d more struck nothing), %d failures to lock, %d to unlock",
+		sum.steps, sum.faults, sum.missed, sum.failures, sum.kept)
+	for _, m := range slices.Sorted(maps.Keys(sum.messages)) {
+		f.Logf("%4d %s", sum.messages[m], m)
+	}
+	require.Greater(f, sum.faults, 9*sum.missed, "faults that struck")
+}
+
+// leaks says that the fault leaves a descriptor open: strace keeps the call from being made,
+// while the kernel closes whatever it answers.
+func (at step) leaks(what fault) bool { return at.call == "close" && what.errno != 0 }
+
+// fresh is a process that has locked before: the first time it also learns who it is.
+func (way course) fresh(f *fixture) *child {
+	f.Helper()
+	c := f.start()
+	require.Equal(f, []string{"locked a", "unlocked a"}, way.run(f, c))
+	c.mustHaveClosed()
+	return c
+}
+
+// run has the process lock and unlock, and returns what it says to that.
+func (way course) run(f *fixture, c *child) (answers []string) {
+	f.Helper()
+	var g *grip
+	if way.meet != nil {
+		g = way.meet(f)
+	}
+	c.tell(way.order + " a")
+	if way.yield != nil {
+		way.yield(g, c)
+		g = nil
+	}
+	answers = append(answers, c.next())
+	if g != nil {
+		g.unlock()
+	}
+	if answers[0] != "locked a" {
+		return answers
+	}
+	f.mustKeepOut("a")
+	c.tell("unlock a")
+	return append(answers, c.answer("a"))
+}
+
+// answer is what the process says next, but for that it was asked to let go.
+func (c *child) answer(id string) string {
+	c.f.Helper()
+	event := c.next()
+	for event == "asked "+id {
+		event = c.next()
+	}
+	return event
+}
+
+// withFault has the process lock and unlock while one call fails, and then looks at what is left.
+func (way course) withFault(f *fixture, c *child, at step, what fault, sum *tally) {
+	f.Helper()
+	before := openFiles(f, c.cmd.Process.Pid)
+	rule := fmt.Sprintf("%s:%s:when=%d", at.call, what.inject, at.n)
+	tracer := c.trace(rule)
+	answers := way.run(f, c)
+	if struck(tracer.rest()) {
+		sum.faults++
+	} else {
+		sum.missed++
+	}
+	for _, answer := range answers {
+		sum.count(f, answer, at, what)
+	}
+	next := []func(){
+		func() {
+			require.NoError(f, f.newLock("a").lockOnce(), "another process, after %s: %v", rule, snapshot(f, f.dir))
+		},
+		func() {
+			c.tell(way.order + " a")
+			require.Equal(f, "locked a", c.next(), "the same process, after %s", rule)
+			c.unlock("a")
+		},
+	}
+	if sum.faults%2 == 0 {
+		slices.Reverse(next)
+	}
+	for _, attempt := range next {
+		attempt()
+		f.mustHold()
+	}
+	if !at.leaks(what) {
+		c.mustHaveOpen(before)
+	}
+}
+
+// lockOnce locks and unlocks what has to be free.
+func (g *grip) lockOnce() error {
+	if err := g.takeWithin(5 * time.Second); err != nil {
+		return err
+	}
+	return g.lock.Unlock()
+}
+
+// operation is what an error says that it was about.
+var operation = regexp.MustCompile(`\b(open|openat|stat|read|write|flock|rename|remove|close)\b`)
+
+// count requires that an error says what failed, where, and why. That a file handle is stale
+// means that the file is not there any more.
+func (sum *tally) count(f *fixture, answer string, at step, what fault) {
+	f.Helper()
+	switch {
+	case answer == "locked a" || answer == "unlocked a":
+		return
+	case strings.HasPrefix(answer, "failed a: filelocker: "):
+		sum.failures++
+	case strings.HasPrefix(answer, "kept a: filelocker: "):
+		sum.kept++
+	default:
+		require.FailNow(f, "not an answer to a fault", "%q after %v %v", answer, at, what)
+	}
+	sum.messages[strings.ReplaceAll(answer, f.dir, "DIR")]++
+	require.Contains(f, answer, f.dir, "after %v %v", at, what)
+	if what.errno == unix.ESTALE && strings.Contains(answer, filelocker.ErrLockLost.Error()) {
+		return
+	}
+	require.Contains(f, answer, what.errno.Error(), "after %v %v", at, what)
+	require.Regexp(f, operation, answer, "after %v %v", at, what)
+}
