@@ -25,10 +25,11 @@
  *   STOCK_RIGHT  what that one removes is a dead process's at the very moment of the removal
  *   STOCK_PAUSE  it does nothing between takeOver's last look and its rename
  *   STOCK_TOO    the stock process must never have the lock together with one of ours
- *   LOOKS        a look for a claim gives up after so many rounds, as the code does after 5, and must
- *                not see a claim where there was none. Without, it gives up after any number of
- *                rounds, in which are all that the code can do, with a round's number in no state
- *   STRICT_LEFT  a look that gives up leaves no request behind that nobody stands behind
+ *   LOOKS        a look for a claim takes so many rounds and a last try, as the code does with 5, and
+ *                must not see a claim where there was none. Without, any of its tries can be the last,
+ *                in which is all that the code can do, with a round's number in no state
+ *   STRICT_LEFT  a look leaves no request behind that nobody stands behind; it may see a claim where
+ *                there was none
  *   BRIEF        who looks for a claim does nothing else between a round's shared lock and its end
  *   COARSE       steps that nobody can come between are one
  *   BREAK_...    one rule of the protocol is broken, which has to be found
@@ -231,12 +232,16 @@ inline lookEnds(p) { round[p] = 0; CLR(stood, p) }
 inline unshare(p) {
 	unlock(p, T[p]);
 	round[p]++;
+	pc[p] = CLAIM_TRY
+}
+inline stillRefused(p) {
 	if
-	:: round[p] == LOOKS -> pc[p] = CLAIM_STAT
-	:: else -> pc[p] = CLAIM_TRY
+	:: round[p] == LOOKS -> pc[p] = CLAIM_STAT	/* by now it is a claim */
+	:: else -> pc[p] = CLAIM_SHARE
 	fi
 }
 #else
+#define stillRefused(p) pc[p] = CLAIM_SHARE
 #define lookStarts(p)
 #define writerStands(i)
 #define lookEnds(p)
@@ -280,6 +285,12 @@ inline keptFromSweeping(p) {
 	:: else
 	fi
 }
+
+#ifdef BREAK_SWEEP
+#define GIVES_UP(p) (phase[p] < GOT)
+#else
+#define GIVES_UP(p) true
+#endif
 
 #ifdef BRIEF
 #define THEN_UNSHARE unshare(p)
@@ -400,7 +411,7 @@ proctype Process(byte p) {
 #ifdef BREAK_GLANCE
 			pc[p] = CLAIM_STAT
 #else
-			pc[p] = CLAIM_SHARE
+			stillRefused(p)
 #endif
 		:: else ->
 			ex[T[p]] = p+1;
@@ -420,10 +431,16 @@ proctype Process(byte p) {
 	:: d_step { AT(CLAIM_UNSHARE) -> SAY; unshare(p) }
 #else
 	:: d_step { AT(CLAIM_UNSHARE) -> SAY; unlock(p, T[p]); pc[p] = CLAIM_TRY }
-	:: d_step { AT(CLAIM_UNSHARE) -> SAY; unlock(p, T[p]); pc[p] = CLAIM_STAT }
+	:: d_step { AT(CLAIM_TRY) && REFUSED_X(p, T[p]) && GIVES_UP(p) -> SAY;	/* the last try */
+		if
+		:: phase[p] < GOT -> refused(p, GLANCES(T[p]))
+		:: else
+		fi;
+		pc[p] = CLAIM_STAT
+	   }
 #endif
 	:: d_step { AT(CLAIM_STAT) -> SAY;
-#ifdef LOOKS
+#if defined(LOOKS) && !defined(STRICT_LEFT)
 		assert(!STOP || HAS(stood, p));
 #endif
 		if
