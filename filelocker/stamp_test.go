@@ -20,6 +20,8 @@ const (
 	otherBoot   = "00000000-0000-0000-0000-000000000000"
 )
 
+// FuzzStamp: what is accepted as a stamp is written so that it is read as the same again, and
+// the stock locker reads the same PID from it.
 func FuzzStamp(f *testing.F) {
 	own := filelocker.NewStamp()
 	for _, seed := range []string{string(own), "1", "1\n", "4194304\n", "1 2\n", "-1\n", "+1\n", "01\n", " 1\n", "1\r\n", "1\n\n", "1\n{}\n",

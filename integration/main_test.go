@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -59,6 +60,10 @@ func run(m *testing.M) int {
 		}
 		*serverBinary = filepath.Join(dir, "tusd-filelock")
 	}
+	// The fuzzer's first Notify starts a goroutine that stays.
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, os.Interrupt)
+	signal.Stop(c)
 	before := runtime.NumGoroutine()
 	code := m.Run()
 	if code == 0 && !settled(before) {
