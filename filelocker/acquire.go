@@ -206,7 +206,7 @@ func (a *acquirer) busy(f file) {
 // probe judges the holder of the open file f and takes over from a dead one.
 func (a *acquirer) probe(f file, locked bool) (made, error) {
 	name := a.upload.name + lockSuffix
-	info, err := f.stat()
+	info, err := a.dir.info(f)
 	if err != nil {
 		return made{}, fmt.Errorf("stat %s: %w", a.dir.pathOf(name), err)
 	}

@@ -26,6 +26,8 @@ type handle struct {
 	file *os.File
 	fd   int
 	id   dirID
+	// named says that the file system counts the names of directories.
+	named bool
 }
 
 // openDir opens folder below path through an os.Root, which nothing leaves.
@@ -55,7 +57,7 @@ func openDir(path, folder string) (handle, error) {
 		f.Close()
 		return handle{}, &fs.PathError{Op: "stat", Path: filepath.Join(path, folder), Err: err}
 	}
-	h.id = dirID{uint64(st.Dev), st.Ino}
+	h.id, h.named = dirID{uint64(st.Dev), st.Ino}, st.Nlink > 0
 	return h, nil
 }
 
@@ -64,6 +66,13 @@ func statDir(path string) (dirID, error) {
 	var st unix.Stat_t
 	err := retry(func() error { return unix.Stat(path, &st) })
 	return dirID{uint64(st.Dev), st.Ino}, err
+}
+
+// gone says that the open directory was removed.
+func (h handle) gone() bool {
+	var st unix.Stat_t
+	err := retry(func() error { return unix.Fstat(h.fd, &st) })
+	return vanished(err) || err == nil && h.named && st.Nlink == 0
 }
 
 func (h handle) close() error { return h.file.Close() }

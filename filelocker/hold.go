@@ -37,11 +37,17 @@ type hold struct {
 	closed bool
 	beaten time.Time
 	hinted time.Time // when readers were last asked by what may be nobody
+	urged  time.Time // when it was last found to be somebody
 	claim  *request  // of a writer in line behind these readers; nil if there is none
 }
 
-// hintAfter is how far apart two requests without a claim must be to count for readers.
-const hintAfter = 500 * time.Millisecond
+const (
+	// hintAfter is how far apart two requests without a claim must be to count for readers.
+	hintAfter = 500 * time.Millisecond
+	// urgeLife is how long such a request counts, though its file was removed: who made it comes
+	// again, or is a writer that has not got round to its claim.
+	urgeLife = requestLife / 2
+)
 
 // look compares the disk with what the hold believes, and tells the holder what it finds: a
 // request to let go, or that the lock is gone.
@@ -136,14 +142,15 @@ func (h *hold) requested() bool {
 		return h.dir.requested(stop)
 	}
 	claimed, hint := h.dir.claimed(stop, true)
-	if claimed || !hint {
-		return claimed
+	if hint {
+		switch age := time.Since(h.hinted); {
+		case age > requestLife:
+			h.hinted = time.Now()
+		case age > hintAfter:
+			h.urged = time.Now()
+		}
 	}
-	age := time.Since(h.hinted)
-	if age > requestLife {
-		h.hinted = time.Now()
-	}
-	return age > hintAfter && age <= requestLife
+	return claimed || time.Since(h.urged) < urgeLife
 }
 
 func (h *hold) beat() {

@@ -62,7 +62,7 @@ func (a *acquirer) join() (m made, err error) {
 // joined looks at what has been locked, which may be another file than the one seen before.
 func (a *acquirer) joined(f file) (made, error) {
 	name := a.upload.name + lockSuffix
-	info, err := f.stat()
+	info, err := a.dir.info(f)
 	if err != nil {
 		return made{}, fmt.Errorf("stat %s: %w", a.dir.pathOf(name), err)
 	}

@@ -177,16 +177,17 @@ func judge(content []byte, modified time.Time, locked, remote bool) verdict {
 	case s.bare():
 		l, why := judgePID(s.PID, modified)
 		return verdict{liveness: l, why: why, holder: s}
-	case locked && s.Keeps.locks() && (!remote || s.sameBoot()):
-		// One kernel sees all of its kernel locks, so a free one has no holder.
+	case locked && s.Keeps.locks() && (!remote || s.sameBoot() && judgeProcess(s) != alive):
+		// One kernel sees all of its kernel locks, so a free one has no holder. On FUSE it can be
+		// that of another name of the file, such as A.lock for a.lock (found with exfat-fuse).
 		return verdict{liveness: dead, why: "its kernel lock is free", holder: s}
 	case !s.Keeps.beats():
 		return verdict{liveness: unknown, why: "its kernel lock cannot be tried here", holder: s}
 	}
-	switch judgeProcess(s) {
-	case dead:
+	switch l := judgeProcess(s); {
+	case l == dead:
 		return verdict{liveness: dead, why: "its process is gone from this machine", holder: s}
-	case alive: // whatever the clocks say of its heartbeat
+	case l == alive && !(locked && s.Keeps.locks()): // whatever the clocks say of its heartbeat
 		return verdict{liveness: alive, why: "its process is there, on this machine", holder: s}
 	}
 	return verdict{liveness: dead, why: "its heartbeat has stopped", holder: s, silent: beatLost}

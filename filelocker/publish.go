@@ -186,7 +186,22 @@ func (d *directory) openToLock(name string) (file, error) {
 func (d *directory) content(f file) ([]byte, error) {
 	b := make([]byte, maxStamp+1)
 	n, err := f.read(b)
-	return b[:n], err
+	return b[:n], againIfVanished(err)
+}
+
+// info is what the open file f is like.
+func (d *directory) info(f file) (fileInfo, error) {
+	info, err := f.stat()
+	return info, againIfVanished(err)
+}
+
+// againIfVanished is for calls on open files. Where the file behind a descriptor is known by
+// its name, as on FUSE (found with sshfs: fstat) and NFS (ESTALE), it is gone with the name.
+func againIfVanished(err error) error {
+	if vanished(err) {
+		return errAgain
+	}
+	return err
 }
 
 // readStamp reads the stamp at name.

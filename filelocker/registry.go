@@ -85,6 +85,7 @@ func (r *registry) enter(key dirKey, interval time.Duration, logger *slog.Logger
 	}
 	id, err := statDir(path)
 	if err == nil {
+		r.weed(key, id)
 		r.mu.Lock()
 		if d := r.byPath[key]; d != nil && d.id == id {
 			d.refs++
@@ -100,7 +101,43 @@ func (r *registry) enter(key dirKey, interval time.Duration, logger *slog.Logger
 	d := &directory{handle: h, poll: key.poll, uploads: make(map[string]*upload)}
 	d.remote = dirwatch.Remote(h.file)
 	d.listener.interval, d.listener.logger = interval, logger
+	if d.remote {
+		d.sweepClock()
+	}
 	return r.add(key, d), nil
+}
+
+// weed forgets a directory that was removed since it was opened. The kernel gives its number to
+// no other one while it is open; but on FUSE numbers can be those of the file system behind,
+// which does (found with bindfs).
+func (r *registry) weed(key dirKey, id dirID) {
+	r.mu.Lock()
+	known := []*directory{r.byID[id], r.byPath[key]}
+	known = slices.DeleteFunc(known, func(d *directory) bool { return d == nil || !d.remote || d.id != id })
+	for _, d := range known {
+		d.refs++
+	}
+	r.mu.Unlock()
+	for _, d := range known {
+		if d.gone() {
+			r.mu.Lock()
+			r.drop(d)
+			r.mu.Unlock()
+		}
+		r.leave(d)
+	}
+}
+
+// drop takes d from the registry, so that nobody else enters it. mu is held.
+func (r *registry) drop(d *directory) {
+	for _, key := range d.keys {
+		if r.byPath[key] == d {
+			delete(r.byPath, key)
+		}
+	}
+	if r.byID[d.id] == d {
+		delete(r.byID, d.id)
+	}
 }
 
 // add makes d known, or gives it up for the same directory under another path.
@@ -220,14 +257,7 @@ func (r *registry) unused(now time.Time) (closing []*directory) {
 			later = append(later, d)
 		default:
 			closing = append(closing, d)
-			for _, key := range d.keys {
-				if r.byPath[key] == d {
-					delete(r.byPath, key)
-				}
-			}
-			if r.byID[d.id] == d {
-				delete(r.byID, d.id)
-			}
+			r.drop(d)
 		}
 	}
 	r.idle = later
@@ -244,23 +274,49 @@ func (d *directory) pathOf(name string) string { return filepath.Join(d.file.Nam
 
 // now is the file system's own time. On this machine that is its clock; a file server is
 // asked, by making a file there.
-func (d *directory) now() (time.Time, error) {
+func (d *directory) now() (now time.Time, err error) {
 	if !d.remote {
 		return time.Now(), nil
 	}
-	name := clockName
-	if d.isUpload(name) {
-		name = otherName(name)
+	name := d.clock()
+	for range 10 { // another process may use and remove it at the same time
+		now, err = d.timeOf(name)
+		if !vanished(err) {
+			break
+		}
 	}
+	return now, againIfVanished(err)
+}
+
+func (d *directory) timeOf(name string) (time.Time, error) {
 	f, err := d.open(name, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return time.Time{}, err
 	}
 	defer f.close()
+	defer d.remove(name)
 	if err := f.touch(); err != nil {
 		return time.Time{}, fmt.Errorf("touch %s: %w", d.pathOf(name), err)
 	}
 	info, err := f.stat()
-	_ = d.remove(name) // another process may use and remove it at the same time
-	return info.modified, err
+	if err != nil {
+		return time.Time{}, fmt.Errorf("stat %s: %w", d.pathOf(name), err)
+	}
+	return info.modified, nil
+}
+
+// clock is the name of the file that a file server is asked for its time with.
+func (d *directory) clock() string {
+	if d.isUpload(clockName) {
+		return otherName(clockName)
+	}
+	return clockName
+}
+
+// sweepClock removes what a process left that was killed while it asked.
+func (d *directory) sweepClock() {
+	name := d.clock()
+	if info, err := d.stat(name); err == nil && info.regular && info.size == 0 {
+		_ = d.remove(name)
+	}
 }

@@ -126,10 +126,10 @@ func (d *directory) stampFile(f file, name string, how mode) (made, error) {
 		keeps = both
 	}
 	s := newStamp(how, keeps)
-	if err := f.write(s.marshal()); err != nil {
+	if err := againIfVanished(f.write(s.marshal())); err != nil {
 		return made{}, fmt.Errorf("write %s: %w", d.pathOf(name), err)
 	}
-	info, err := f.stat()
+	info, err := d.info(f)
 	if err != nil {
 		return made{}, fmt.Errorf("stat %s: %w", d.pathOf(name), err)
 	}
@@ -162,7 +162,7 @@ func (d *directory) sweepStage(temp string, doomed *fileInfo) (swept bool, err e
 		return false, err
 	}
 	defer f.close()
-	info, err := f.stat()
+	info, err := d.info(f)
 	if err != nil {
 		return false, fmt.Errorf("stat %s: %w", d.pathOf(temp), err)
 	}

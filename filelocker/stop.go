@@ -73,7 +73,11 @@ func (r *request) try() (again bool, err error) {
 		r.f.close()
 		return true, nil
 	}
-	info, serr := f.stat()
+	info, serr := r.dir.info(f)
+	if errors.Is(serr, errAgain) {
+		r.drop()
+		return true, nil
+	}
 	if serr != nil || !r.dir.isRequest(r.name, info) {
 		r.drop()
 		return false, nil
