@@ -32,6 +32,10 @@ type acquirer struct {
 	seen   verdict // of the holder found last
 
 	leftover bool // a reader has seen a request that nobody stands behind
+
+	// spare is a lock file that was made for a name that somebody has. It replaces that one's,
+	// if it is dead, or is removed before anything else is tried.
+	spare *made
 }
 
 // acquire tries until it has the lock, the context ends, or trying makes no sense.
@@ -42,7 +46,7 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 	}
 	if !its.unhurried && !a.keptOut() {
 		// Mostly nobody holds the lock; if not, try says what is in the way.
-		if m, perr := a.dir.publish(a.upload.name, a.mode); perr == nil {
+		if m, perr := a.publish(); perr == nil {
 			h = a.held(m)
 		} else {
 			h, err = a.try()
@@ -144,6 +148,7 @@ func (a *acquirer) setWaiting(waiting, heedsStop bool) {
 // try takes the lock if nobody holds it, or its holder is proven dead. A nil hold without an
 // error means that somebody has it.
 func (a *acquirer) try() (*hold, error) {
+	defer a.discardSpare()
 	for range 20 {
 		m, err := a.tryOnce()
 		switch {
@@ -166,7 +171,7 @@ func (a *acquirer) tryOnce() (made, error) {
 	f, err := a.dir.openToLock(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return a.dir.publish(a.upload.name, a.mode)
+		return a.publish()
 	case errors.Is(err, fs.ErrPermission):
 		a.seen = verdict{liveness: unknown, why: "not allowed to open it"}
 		return made{}, errBusy
@@ -180,19 +185,39 @@ func (a *acquirer) tryOnce() (made, error) {
 	defer f.close()
 	err = f.tryLock()
 	if errors.Is(err, filelock.ErrBusy) {
+		a.discardSpare()
 		if a.busy(f); a.joinable() {
 			return a.join()
 		}
 		return made{}, errBusy
 	}
 	if err != nil && !a.dir.lockless(err) {
-		return made{}, fmt.Errorf("lock %s: %w", a.dir.pathOf(name), err)
+		return made{}, fmt.Errorf("lock %s: %w", a.dir.pathOf(name), againIfVanished(err))
 	}
 	if err != nil {
 		a.dir.beats.Store(true)
 	}
 	defer f.unlock()
 	return a.probe(f, err == nil)
+}
+
+// publish takes the lock if there is no lock file.
+func (a *acquirer) publish() (made, error) {
+	spare := a.spare
+	a.spare = nil
+	m, err := a.dir.publish(a.upload.name, a.mode, spare)
+	if errors.Is(err, errTaken) {
+		a.spare = &m
+		return made{}, errAgain
+	}
+	return m, err
+}
+
+func (a *acquirer) discardSpare() {
+	if a.spare != nil {
+		a.dir.discard(*a.spare)
+		a.spare = nil
+	}
 }
 
 // busy notes who has the kernel lock on f.
@@ -232,7 +257,9 @@ func (a *acquirer) probe(f file, locked bool) (made, error) {
 	if v.liveness != dead {
 		return made{}, errBusy
 	}
-	m, err := a.dir.takeOver(a.upload.name, a.mode, f, info, v.holder.Token)
+	spare := a.spare
+	a.spare = nil
+	m, err := a.dir.takeOver(a.upload.name, a.mode, spare, f, info, v.holder.Token)
 	if err == nil {
 		a.logger.Info("lock taken over from a dead holder", a.attrs()...)
 	}

@@ -58,6 +58,8 @@ func statDir(path string) (dirID, error) {
 // gone says that the open directory was removed, which is not to be seen here.
 func (h handle) gone() bool { return false }
 
+func (h handle) refresh() error { return nil }
+
 func (h handle) close() error {
 	err := h.file.Close()
 	if cerr := h.root.Close(); err == nil {

@@ -114,6 +114,17 @@ func (h handle) stat(name string) (fileInfo, error) {
 	return infoOf(&st), wrap("stat", h, name, err)
 }
 
+// refresh has a file server asked anew what is in the directory. NFS answers from a cache, for
+// up to a minute, which names there are and which there are not; only opening a directory makes
+// its client look ("close-to-open consistency", nfs(5)).
+func (h handle) refresh() error {
+	f, err := h.open(".", os.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	return f.close()
+}
+
 // fileInfo is what a decision needs to know of a file.
 type fileInfo struct {
 	id       dirID

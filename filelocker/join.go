@@ -48,7 +48,7 @@ func (a *acquirer) join() (m made, err error) {
 	case errors.Is(err, filelock.ErrBusy):
 		err = errBusy
 	case err != nil:
-		err = fmt.Errorf("lock %s: %w", a.dir.pathOf(name), err)
+		err = fmt.Errorf("lock %s: %w", a.dir.pathOf(name), againIfVanished(err))
 	default:
 		if m, err = a.joined(f); err == nil {
 			return m, nil

@@ -34,23 +34,33 @@ func (d *directory) linked() bool { return d.means.Load() == byLink }
 // middle of one: nobody holds the lock for certain, look again.
 var errAgain = errors.New("changed meanwhile")
 
+// errTaken says that there is a file of that name, and the one that was to get it is staged.
+var errTaken = errors.New("exists")
+
 // publish takes a lock that nobody holds: the file appears under its name whole and locked.
+// spare is a file that an earlier attempt has staged, or nil.
 //
 // Invariant: stage returns a file that has the temporary name and a kernel lock, and only who
 // has that lock moves or removes the name. So what a rename moves is the own file.
-func (d *directory) publish(upload string, how mode) (made, error) {
+func (d *directory) publish(upload string, how mode, spare *made) (m made, err error) {
 	if d.means.Load() == byCreate {
 		return d.create(upload+lockSuffix, how)
 	}
 	name := upload + lockSuffix
-	m, err := d.stage(upload, how, nil)
-	if err != nil {
+	if spare != nil {
+		m = *spare
+	} else if m, err = d.stage(upload, how, nil); err != nil {
 		return made{}, err
 	}
 	temp := m.temp
 	if d.means.Load() == byRename {
-		if err = d.renameNew(temp, name); err == nil && !d.beats.Load() {
+		err = d.renameNew(temp, name)
+		switch {
+		case d.beats.Load():
+		case err == nil:
 			return m, nil
+		case errors.Is(err, fs.ErrExist) && !d.remote:
+			return m, errTaken
 		}
 		if unsupported(err) {
 			d.means.CompareAndSwap(byRename, byLink)
@@ -153,10 +163,11 @@ func (d *directory) create(name string, how mode) (made, error) {
 //
 // Invariant: only who has the kernel lock of the file that the name points to replaces it.
 // The new file is locked before it gets the name, so there is no moment without a holder.
-func (d *directory) takeOver(upload string, how mode, corpse file, info fileInfo, token string) (made, error) {
+func (d *directory) takeOver(upload string, how mode, spare *made, corpse file, info fileInfo, token string) (m made, err error) {
 	name := upload + lockSuffix
-	m, err := d.stage(upload, how, &info)
-	if err != nil {
+	if spare != nil {
+		m = *spare
+	} else if m, err = d.stage(upload, how, &info); err != nil {
 		return made{}, err
 	}
 	// A stock process knows no kernel locks and may have removed the name meanwhile.

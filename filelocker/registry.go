@@ -269,6 +269,17 @@ func (d *directory) close() {
 	d.handle.close()
 }
 
+// stat says what is at name now, also if another machine has changed it: unlike that of the
+// handle, the answer is no older than the call.
+func (d *directory) stat(name string) (fileInfo, error) {
+	if d.remote {
+		if err := d.refresh(); err != nil {
+			return fileInfo{}, err
+		}
+	}
+	return d.handle.stat(name)
+}
+
 // pathOf names a file of the directory in messages.
 func (d *directory) pathOf(name string) string { return filepath.Join(d.file.Name(), name) }
 

@@ -121,7 +121,7 @@ func (d *directory) stampFile(f file, name string, how mode) (made, error) {
 		d.beats.Store(true)
 		keeps = heartbeat
 	case err != nil:
-		return made{}, fmt.Errorf("lock %s: %w", d.pathOf(name), err)
+		return made{}, fmt.Errorf("lock %s: %w", d.pathOf(name), againIfVanished(err))
 	case d.remote:
 		keeps = both
 	}
@@ -176,7 +176,7 @@ func (d *directory) sweepStage(temp string, doomed *fileInfo) (swept bool, err e
 	case d.lockless(err) && !d.stale(f):
 		return false, errAgain
 	case err != nil && !d.lockless(err):
-		return false, fmt.Errorf("lock %s: %w", d.pathOf(temp), err)
+		return false, fmt.Errorf("lock %s: %w", d.pathOf(temp), againIfVanished(err))
 	}
 	content, err := d.content(f)
 	if err != nil || len(content) > 0 && !isStamp(content) || d.isUpload(temp) {

@@ -324,6 +324,21 @@ inline withdrawn(p) {
 #define THEN(step, action) pc[p] = step
 #endif
 
+/* A lock is held by somebody else, who is not known to be dead, and nothing is staged. */
+inline held(p) {
+	if
+	:: HAS(sawShared, p) && !WRITES(p) -> pc[p] = JOIN_OPEN
+	:: else -> busy(p)
+	fi
+}
+inline heldByOther(p) {
+	closeG(p);
+	if
+	:: F[p] -> pc[p] = DISCARD
+	:: else -> held(p)
+	fi
+}
+
 inline named(p) {
 	if
 	:: F[p] != TEMP[NTH(p)] && F[p] != LOCK -> closeF(p); again(p)
@@ -514,11 +529,17 @@ proctype Process(byte p) {
 		assert(TEMP[NTH(p)] == F[p]);
 		if
 		:: !LOCK -> nameLock(TEMP[NTH(p)]); dropTemp(NTH(p)); CLR(second, p); SET(made, p); enter(p)
-		:: else -> pc[p] = DISCARD
+		:: else -> pc[p] = OPEN		/* what is staged is kept for a takeover */
 		fi
 	   }
 	:: d_step { AT(DISCARD) -> SAY; assert(TEMP[NTH(p)] == F[p]); dropTemp(NTH(p)); CLR(second, p); pc[p] = DISCARD_CLOSE }
-	:: d_step { AT(DISCARD_CLOSE) -> SAY; closeF(p); again(p) }
+	:: d_step { AT(DISCARD_CLOSE) -> SAY;
+		closeF(p);
+		if
+		:: G[p] -> again(p)
+		:: else -> held(p)
+		fi
+	   }
 	:: d_step { AT(UNPROBE) -> SAY; closeG(p); pc[p] = OPEN }
 
 	/* ---- See who has it ---- */
@@ -527,6 +548,7 @@ proctype Process(byte p) {
 		CLR(soon, p);
 		if
 		:: LOCK -> G[p] = LOCK; pc[p] = PROBE
+		:: !LOCK && F[p] -> pc[p] = PUBLISH
 		:: else -> pc[p] = STAGE
 		fi
 	   }
@@ -538,11 +560,7 @@ proctype Process(byte p) {
 			:: kind[G[p]] == SHARED -> SET(sawShared, p)
 			:: else -> CLR(sawShared, p)
 			fi;
-			closeG(p);
-			if
-			:: HAS(sawShared, p) && !WRITES(p) -> pc[p] = JOIN_OPEN
-			:: else -> busy(p)
-			fi
+			heldByOther(p)
 		:: else ->
 			ex[G[p]] = p+1;
 			if
@@ -555,7 +573,7 @@ proctype Process(byte p) {
 	:: d_step { AT(PROBE_JUDGE) -> SAY;
 		if
 		:: PID_DEAD(maker[G[p]]) -> pc[p] = PROBE_SAME
-		:: else -> closeG(p); CLR(sawShared, p); busy(p)
+		:: else -> CLR(sawShared, p); heldByOther(p)
 		fi
 	   }
 #endif
@@ -568,6 +586,7 @@ proctype Process(byte p) {
 #ifdef BREAK_UNLINK
 		:: else -> pc[p] = BROKEN_REMOVE
 #else
+		:: LOCK == G[p] && F[p] -> pc[p] = TAKE_SAME
 		:: else -> pc[p] = STAGE
 #endif
 		fi
