@@ -1,0 +1,129 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	stocklocker "github.com/tus/tusd/v2/pkg/filelocker"
+	"github.com/tus/tusd/v2/pkg/handler"
+	"github.com/tus/tusd/v2/pkg/memorylocker"
+	"golang.org/x/sys/unix"
+
+	"github.com/tusd-filelock/tusd-filelock/filelocker"
+)
+
+// The peers, as they are called in the results.
+const (
+	ours       = "ours"
+	stock      = "stock"        // with the intervals that its New sets: 5 s and 2 s
+	stockFast  = "stock, 10 ms" // both intervals
+	memory     = "memorylocker"
+	noLocker   = "no locker"
+	ourServer  = "tusd-filelock" // the program itself
+	channel    = "channel"
+	floor      = "floor"                // the file appears whole and locked
+	floorShort = "floor without rename" // it can be seen empty and unlocked
+)
+
+const (
+	stockHolderPoll   = 5 * time.Second
+	stockAcquirerPoll = 2 * time.Second
+)
+
+// newLocker returns the locker of a peer for a directory.
+func newLocker(peer, dir string) (handler.Locker, error) {
+	switch peer {
+	case ours:
+		return filelocker.New(dir), nil
+	case stock:
+		return stocklocker.New(dir), nil
+	case stockFast:
+		return stocklocker.FileLocker{
+			Path:                 dir,
+			HolderPollInterval:   10 * time.Millisecond,
+			AcquirerPollInterval: 10 * time.Millisecond,
+		}, nil
+	case memory:
+		return memorylocker.New(), nil
+	case floor, floorShort:
+		return newFloor(dir, peer == floor)
+	}
+	return nil, fmt.Errorf("there is no locker %q", peer)
+}
+
+// floorLocker makes the system calls that no locker can do without, and nothing else: no
+// queue, no look at who holds, no release request.
+type floorLocker struct {
+	dir   int
+	stamp []byte
+	whole bool
+}
+
+func newFloor(dir string, whole bool) (floorLocker, error) {
+	fd, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return floorLocker{}, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return floorLocker{dir: fd, stamp: exampleStamp(), whole: whole}, nil
+}
+
+// exampleStamp is as long as what a lock file contains.
+func exampleStamp() []byte {
+	const length = 244
+	s := strconv.Itoa(os.Getpid()) + "\n{"
+	return []byte(s + strings.Repeat("x", length-len(s)-2) + "}\n")
+}
+
+func (l floorLocker) NewLock(id string) (handler.Lock, error) {
+	return &floorLock{floorLocker: l, name: id + ".lock"}, nil
+}
+
+type floorLock struct {
+	floorLocker
+	name string
+	fd   int
+}
+
+func (l *floorLock) Lock(context.Context, func()) error {
+	name := l.name
+	if l.whole {
+		name += "-new"
+	}
+	fd, err := unix.Openat(l.dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o664)
+	if err != nil {
+		return os.NewSyscallError("openat", err)
+	}
+	l.fd = fd
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return os.NewSyscallError("flock", err)
+	}
+	if _, err := unix.Write(fd, l.stamp); err != nil {
+		return os.NewSyscallError("write", err)
+	}
+	if l.whole {
+		return os.NewSyscallError("renameat2", unix.Renameat2(l.dir, name, l.dir, l.name, unix.RENAME_NOREPLACE))
+	}
+	return nil
+}
+
+func (l *floorLock) Unlock() error {
+	if err := unix.Unlinkat(l.dir, l.name, 0); err != nil {
+		return os.NewSyscallError("unlinkat", err)
+	}
+	return os.NewSyscallError("close", unix.Close(l.fd))
+}
+
+// now is the system's monotonic clock in nanoseconds, the same in all processes.
+func now() int64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return 0
+	}
+	return t.Nano()
+}

@@ -1,0 +1,145 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// uploads measures whole uploads through an HTTP server, a thousand at once: POST, four PATCHes
+// and a HEAD between each two. The server is the same with each locker.
+func uploads() measure {
+	return measure{
+		name:   "uploads-at-once",
+		title:  "1,000 uploads at once over HTTP",
+		rounds: 12,
+		show:   []string{"throughput", "errors"},
+		targets: []target{
+			throughput("disk"),
+			throughput("memory"),
+			under("no error", count, 0, "errors", most),
+		},
+		setUp: func(ctx context.Context, e *env) ([]peer, error) {
+			var peers []peer
+			for _, fs := range e.fileSystems() {
+				for _, name := range []string{ours, memory, stock, noLocker} {
+					p, err := uploadPeer(e, name, fs.name, fs.dir)
+					if err != nil {
+						return nil, err
+					}
+					peers = append(peers, p)
+				}
+			}
+			return peers, nil
+		},
+	}
+}
+
+func throughput(at string) target {
+	return target{
+		text: "throughput at least 97 % of memorylocker's, " + at, unit: ratio, limit: 0.97, atLeast: true,
+		figure: func(o *outcome) (float64, bool) { return quotient(o, "throughput", p50, memory, at, at) },
+	}
+}
+
+func uploadPeer(e *env, name, at, parent string) (peer, error) {
+	dir, err := e.tempDirIn(parent)
+	if err != nil {
+		return peer{}, err
+	}
+	url, err := e.startServer(name, dir)
+	if err != nil {
+		return peer{}, err
+	}
+	n := e.pick(1000, 1000, 20)
+	t := newTus(url, n)
+	e.onClose(t.close)
+	return peer{
+		name:   name,
+		at:     at,
+		budget: e.lasting(20*time.Second, 5*time.Second, time.Second),
+		round:  func(ctx context.Context, s *series) error { return t.uploadMany(ctx, dir, n, s) },
+	}, nil
+}
+
+const (
+	parts    = 4
+	partSize = 16 << 10
+)
+
+func (t tus) uploadMany(ctx context.Context, dir string, n int, s *series) error {
+	errs := make([]error, n)
+	start := time.Now()
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() { errs[i] = t.upload(ctx) })
+	}
+	group.Wait()
+	took := time.Since(start)
+	failed := 0.0
+	for _, err := range errs {
+		if err != nil {
+			failed++
+		}
+	}
+	s.add("throughput", perSec, (float64(n)-failed)/took.Seconds())
+	s.add("errors", count, failed)
+	if failed == float64(n) {
+		return fmt.Errorf("all uploads failed: %w", errors.Join(errs[0], errs[n-1]))
+	}
+	return empty(dir)
+}
+
+// upload makes one upload in parts.
+func (t tus) upload(ctx context.Context) error {
+	h, err := t.do(ctx, http.MethodPost, t.url, http.StatusCreated, nil, "Upload-Length", strconv.Itoa(parts*partSize))
+	if err != nil {
+		return err
+	}
+	url := h.Get("Location")
+	part := make([]byte, partSize)
+	for i := range parts {
+		at := strconv.Itoa(i * partSize)
+		if i > 0 {
+			h, err := t.do(ctx, http.MethodHead, url, http.StatusOK, nil)
+			if err != nil {
+				return err
+			}
+			if got := h.Get("Upload-Offset"); got != at {
+				return fmt.Errorf("HEAD: offset %s, not %s", got, at)
+			}
+		}
+		_, err := t.do(ctx, http.MethodPatch, url, http.StatusNoContent, bytes.NewReader(part),
+			"Content-Type", "application/offset+octet-stream", "Upload-Offset", at)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// empty removes all files in a directory but those of locks, which may be in use.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) == ".lock" {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
