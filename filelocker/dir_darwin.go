@@ -6,4 +6,8 @@ func renameNew(dir int, from, to string) error {
 	return unix.RenameatxNp(dir, from, dir, to, unix.RENAME_EXCL)
 }
 
+func exchange(dir int, a, b string) error {
+	return unix.RenameatxNp(dir, a, dir, b, unix.RENAME_SWAP)
+}
+
 func touch(fd int) error { return unix.Futimes(fd, nil) }

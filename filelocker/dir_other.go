@@ -83,6 +83,8 @@ func (h handle) remove(name string) error     { return h.root.Remove(name) }
 func (h handle) rename(from, to string) error { return h.root.Rename(from, to) }
 func (h handle) link(from, to string) error   { return h.root.Link(from, to) }
 
+func (h handle) exchange(string, string) error { return errors.ErrUnsupported }
+
 func (h handle) renameNew(string, string) error { return errors.ErrUnsupported }
 
 func (h handle) stat(name string) (fileInfo, error) {

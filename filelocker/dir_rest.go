@@ -11,6 +11,8 @@ import (
 // renameNew leaves it to link, which is as atomic and needs one call more.
 func renameNew(int, string, string) error { return unix.ENOSYS }
 
+func exchange(int, string, string) error { return unix.ENOSYS }
+
 func touch(fd int) error {
 	now := unix.NsecToTimeval(time.Now().UnixNano())
 	return unix.Futimes(fd, []unix.Timeval{now, now})

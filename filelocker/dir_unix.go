@@ -99,6 +99,11 @@ func (h handle) rename(from, to string) error {
 	return wrap("rename", h, to, retry(func() error { return unix.Renameat(h.fd, from, h.fd, to) }))
 }
 
+// exchange gives each of two files the other one's name.
+func (h handle) exchange(a, b string) error {
+	return wrap("rename", h, b, retry(func() error { return exchange(h.fd, a, b) }))
+}
+
 // renameNew fails with fs.ErrExist when the new name exists.
 func (h handle) renameNew(from, to string) error {
 	return wrap("rename", h, to, retry(func() error { return renameNew(h.fd, from, to) }))

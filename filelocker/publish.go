@@ -179,7 +179,35 @@ func (d *directory) takeOver(upload string, how mode, spare *made, corpse file, 
 		d.discard(m)
 		return made{}, err
 	}
-	return d.confirm(name, m, d.rename(m.temp, name))
+	if !d.remote {
+		if err = d.exchange(m.temp, name); err == nil {
+			return d.bury(name, m, corpse, info)
+		}
+	}
+	if err == nil || unsupported(err) {
+		err = d.rename(m.temp, name)
+	}
+	return d.confirm(name, m, err)
+}
+
+// bury removes the dead file, which has got the temporary name in exchange. ext4 writes a file
+// that replaces another one to the disk at once, so that takes longer than to exchange the two
+// and to remove one.
+//
+// What a stock process has put there since the last look is no dead file, and gets its name back.
+func (d *directory) bury(name string, m made, corpse file, info fileInfo) (made, error) {
+	own, err := d.isOwn(m.temp, corpse, info, "")
+	switch {
+	case err == nil && own:
+		_ = d.remove(m.temp) // else it goes with the next lock file that is made
+	case err == nil:
+		if err = d.exchange(m.temp, name); err == nil || vanished(err) {
+			err = errAgain
+		}
+		d.discard(m)
+		return made{}, err
+	}
+	return m, nil
 }
 
 // openToLock opens a file of any user to try its kernel lock. Reading is enough for that on a

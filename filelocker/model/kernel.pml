@@ -94,5 +94,6 @@ inline closeG(p) { shut(p, G[p]) }         /* read-only: no event */
 inline closeT(p) { shut(p, T[p]) }
 
 inline nameLock(i) { k = LOCK; LOCK = i; LOCK_EVENT; reap(k); k = 0 }
+inline swapNames(i) { k = LOCK; LOCK = TEMP[i]; TEMP[i] = k; LOCK_EVENT; k = 0 }
 inline dropTemp(i) { k = TEMP[i]; TEMP[i] = 0; reap(k); k = 0 }
 inline dropStop() { k = STOP; STOP = 0; STOP_EVENT; reap(k); k = 0 }

@@ -58,7 +58,7 @@ mtype = {
 	CLAIM_OPEN, CLAIM_TRY, CLAIM_SHARE, CLAIM_UNSHARE, CLAIM_STAT, CLAIM_SAME, CLAIM_REMOVE, CLAIM_CLOSE,
 	STAGE, SWEEP_OPEN, SWEEP_TRY, SWEEP_SAME, SWEEP_REMOVE, SWEEP_CLOSE, STAGE_AGAIN, STAMP, NAMED,
 	PUBLISH, DISCARD, DISCARD_CLOSE, UNPROBE,
-	OPEN, PROBE, PROBE_JUDGE, PROBE_SAME, TAKE_SAME, TAKE, TAKE_CHECK, TAKE_CLOSE, BROKEN_REMOVE,
+	OPEN, PROBE, PROBE_JUDGE, PROBE_SAME, TAKE_SAME, TAKE, BURY, TAKE_CLOSE, BROKEN_REMOVE,
 	JOIN_OPEN, JOIN_TRY, JOIN_SAME,
 	SLEEP, POST, TOUCH, POST_OPEN, POST_LOCK, POST_SAME,
 	WITHDRAW, WITHDRAW_TRY, WITHDRAW_SAME, WITHDRAW_REMOVE, WITHDRAW_CLOSE,
@@ -112,6 +112,13 @@ bit stocking;                   /* which has the lock, in its opinion */
 #define LOCK_GOES true
 #else
 #define LOCK_GOES false
+#endif
+
+/* A takeover gives a temporary name to what stock has put in the place of the dead file, which has no kernel lock. */
+#if defined(STOCK) && !defined(STOCK_PAUSE)
+#define TEMP_GOES true
+#else
+#define TEMP_GOES false
 #endif
 
 #define NTH(p) ((second >> p) & 1)
@@ -349,16 +356,10 @@ inline named(p) {
 		fi
 	fi
 }
-inline sweepRemove(p) { assert(TEMP[NTH(p)] == T[p]); dropTemp(NTH(p)); pc[p] = SWEEP_CLOSE }
+inline sweepRemove(p) { assert(TEMP[NTH(p)] == T[p] || TEMP_GOES); dropTemp(NTH(p)); pc[p] = SWEEP_CLOSE }
 inline claimRemove(p) {
 	assert(STOP == T[p] || STOP_GOES);
 	dropStop(); pc[p] = CLAIM_CLOSE
-}
-inline takeCheck(p) {
-	if
-	:: LOCK == F[p] -> SET(made, p); enter(p); pc[p] = TAKE_CLOSE
-	:: else -> pc[p] = DISCARD_CLOSE
-	fi
 }
 inline touch(p) {
 	reportS(p);
@@ -526,13 +527,13 @@ proctype Process(byte p) {
 	/* ---- Give it the name ---- */
 
 	:: d_step { AT(PUBLISH) -> SAY;
-		assert(TEMP[NTH(p)] == F[p]);
+		assert(TEMP[NTH(p)] == F[p] || TEMP_GOES);
 		if
 		:: !LOCK -> nameLock(TEMP[NTH(p)]); dropTemp(NTH(p)); CLR(second, p); SET(made, p); enter(p)
 		:: else -> pc[p] = OPEN		/* what is staged is kept for a takeover */
 		fi
 	   }
-	:: d_step { AT(DISCARD) -> SAY; assert(TEMP[NTH(p)] == F[p]); dropTemp(NTH(p)); CLR(second, p); pc[p] = DISCARD_CLOSE }
+	:: d_step { AT(DISCARD) -> SAY; assert(TEMP[NTH(p)] == F[p] || TEMP_GOES); dropTemp(NTH(p)); CLR(second, p); pc[p] = DISCARD_CLOSE }
 	:: d_step { AT(DISCARD_CLOSE) -> SAY;
 		closeF(p);
 		if
@@ -606,11 +607,20 @@ proctype Process(byte p) {
 		fi
 	   }
 	:: d_step { AT(TAKE) -> SAY;
-		assert(TEMP[NTH(p)] == F[p]);
+		assert(TEMP[NTH(p)] == F[p] || TEMP_GOES);
 		assert(LOCK == G[p] || LOCK_GOES);
-		nameLock(TEMP[NTH(p)]); dropTemp(NTH(p)); CLR(second, p); THEN(TAKE_CHECK, takeCheck(p))
+		if
+		:: LOCK -> swapNames(NTH(p)); pc[p] = BURY
+		:: else -> pc[p] = DISCARD
+		fi
 	   }
-	:: d_step { AT(TAKE_CHECK) -> SAY; takeCheck(p) }
+	:: d_step { AT(BURY) -> SAY;
+		if
+		:: TEMP[NTH(p)] == G[p] -> dropTemp(NTH(p)); CLR(second, p); SET(made, p); enter(p); pc[p] = TAKE_CLOSE
+		:: TEMP[NTH(p)] != G[p] && TEMP[NTH(p)] && LOCK -> swapNames(NTH(p)); pc[p] = DISCARD	/* that was stock's */
+		:: else -> CLR(second, p); pc[p] = DISCARD_CLOSE
+		fi
+	   }
 	:: d_step { AT(TAKE_CLOSE) -> SAY; closeG(p); pc[p] = WITHDRAW }
 
 	/* ---- Share the lock of other readers ---- */
