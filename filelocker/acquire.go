@@ -57,7 +57,8 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 	}
 	req.withdraw()                                       // before the new hold looks for the requests of others
 	if h != nil && (a.mode == exclusive || a.leftover) { // readers have looked before
-		h.wanted, _ = a.dir.claimed(req.name, true)
+		h.doubtful, _ = a.dir.claimed(req.name, glanceForClaim, true)
+		h.sure = !h.doubtful
 	}
 	return h, err
 }

@@ -23,18 +23,23 @@ type hold struct {
 	logger *slog.Logger
 
 	// Guarded by the registry's mu.
-	settled bool // has lasted for listenAfter
-	looking bool // a look is due
-	looked  bool // there was a look since it has settled
+	settled bool      // has lasted for listenAfter
+	looking bool      // a look is due
+	looked  bool      // there was a look since it has settled
+	seen    time.Time // when a look found the file under its name
 	ended   bool
 	lost    bool // the name no longer is this file's
 	wanted  bool // another process asked for it
-	again   *time.Timer
+	// doubtful: when the lock was taken, there was a request that somebody had locked. That one
+	// waits, or was about to remove it; the first look at the hold tells which.
+	doubtful bool
+	again    *time.Timer
 
 	mu     sync.Mutex // keeps f from being closed under a look
 	f      file
 	info   fileInfo
 	closed bool
+	sure   bool // there was a look, see doubtful
 	beaten time.Time
 	hinted time.Time // when readers were last asked by what may be nobody
 	urged  time.Time // when it was last found to be somebody
@@ -69,11 +74,16 @@ func (h *hold) look() {
 	wanted := own && !claims && h.requested()
 	process.mu.Lock()
 	defer process.mu.Unlock()
+	contended := h.contended()
+	h.doubtful = false
 	h.looked = h.settled // from then on, what happens is reported
+	if own {
+		h.seen = time.Now()
+	}
 	if h.ended {
 		return
 	}
-	if own && !wanted && !claims && h.mode == shared && h.wanted { // who claimed it has given up
+	if own && !wanted && !claims && h.mode == shared && contended { // who claimed it has given up
 		h.wanted = false
 		h.upload.admit()
 		h.upload.press()
@@ -91,6 +101,13 @@ func (h *hold) look() {
 	h.wanted = h.wanted || wanted
 	h.upload.ask()
 }
+
+// unseen says that a loss of the file could have gone unnoticed. The registry's mu is held.
+func (h *hold) unseen() bool { return !h.looked && time.Since(h.seen) > checkLife }
+
+// contended says that another process waits for the lock, as far as is known. The registry's mu
+// is held.
+func (h *hold) contended() bool { return h.wanted || h.doubtful }
 
 // keepClaim claims the lock for a writer that waits in line behind these readers, so that no
 // reader of another process gets in before it. It says whether there is such a claim.
@@ -138,10 +155,15 @@ func (h *hold) lookLater() {
 // wants the lock indeed.
 func (h *hold) requested() bool {
 	stop := h.upload.name + stopSuffix
-	if h.mode == exclusive {
+	switch {
+	case h.mode == exclusive && h.sure:
 		return h.dir.requested(stop)
+	case h.mode == exclusive:
+		h.sure = true
+		claimed, _ := h.dir.claimed(stop, glanceForClaim, true)
+		return claimed
 	}
-	claimed, hint := h.dir.claimed(stop, true)
+	claimed, hint := h.dir.claimed(stop, lookForClaim, true)
 	if hint {
 		switch age := time.Since(h.hinted); {
 		case age > requestLife:

@@ -15,7 +15,7 @@ func (a *acquirer) keptOut() (claimed bool) {
 	if a.mode == exclusive {
 		return false
 	}
-	claimed, a.leftover = a.dir.claimed(a.upload.name+stopSuffix, false)
+	claimed, a.leftover = a.dir.claimed(a.upload.name+stopSuffix, lookForClaim, false)
 	if claimed {
 		a.seen = verdict{liveness: alive, why: "a writer of another process waits for it too"}
 	}

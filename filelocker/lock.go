@@ -103,7 +103,7 @@ type FileLocker struct {
 
 	// AcquirerPollInterval is the longest time after which a waiter tries again, also if
 	// nothing was reported. Zero and less means [DefaultAcquirerPollInterval], 3 seconds; more
-	// than 5 seconds is cut to that, because a waiter shows with each look that it still waits.
+	// than 5 seconds is cut to that, because a waiter shows in this way that it still waits.
 	AcquirerPollInterval time.Duration
 
 	// Logger is told of waits (debug, and info after 1 second), waiting requests whose client
@@ -177,7 +177,7 @@ func (l *lock) Lock(ctx context.Context, requestRelease func()) error {
 	if ctx.Err() != nil {
 		return handler.ErrLockTimeout
 	}
-	d, err := process.enter(dirKey{l.Path, l.folder, l.poll}, l.HolderPollInterval, l.Logger)
+	d, err := process.enter(dirKey{l.Path, l.folder, l.poll}, l.name, l.HolderPollInterval, l.Logger)
 	if err != nil {
 		return err
 	}
@@ -215,6 +215,9 @@ func (l *lock) lockIn(ctx context.Context, d *directory, requestRelease func()) 
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	u.own(w, h)
+	if h.doubtful {
+		d.listener.look(d, h)
+	}
 	process.young = append(process.young, h)
 	process.schedule()
 	return nil
@@ -251,7 +254,7 @@ func (l *lock) Unlock() error {
 	}
 	u.hold = nil
 	h.ended = true
-	wanted := h.wanted
+	wanted := h.contended()
 	if h.again != nil {
 		h.again.Stop()
 	}
@@ -267,12 +270,12 @@ func (l *lock) Unlock() error {
 }
 
 // lookBeforeHandOver looks at the disk for a hold that is about to be handed over and that
-// nobody has looked at yet, because it is too young to be listened for: a loss would be
+// nobody has looked at of late, because it is too young to be listened for: a loss would be
 // handed on unseen.
 func (l *lock) lookBeforeHandOver() {
 	process.mu.Lock()
 	var h *hold
-	if l.held != nil && l.held.mode == exclusive && len(l.upload.line) > 0 && !l.upload.hold.looked {
+	if l.held != nil && l.held.mode == exclusive && len(l.upload.line) > 0 && !l.upload.hold.contended() && l.upload.hold.unseen() {
 		h = l.upload.hold
 	}
 	process.mu.Unlock()

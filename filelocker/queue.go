@@ -2,6 +2,7 @@ package filelocker
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -64,7 +65,7 @@ func (d *directory) upload(name string) *upload {
 func (d *directory) enqueue(ctx context.Context, name string, w *holder) (*upload, turn, error) {
 	process.mu.Lock()
 	u := d.upload(name)
-	if h := u.hold; w.mode == shared && u.open() && !h.looked {
+	if h := u.hold; w.mode == shared && u.open() && h.unseen() {
 		// A young hold that lost its file must not be handed on unseen.
 		process.mu.Unlock()
 		h.look()
@@ -90,13 +91,17 @@ func (d *directory) enqueue(ctx context.Context, name string, w *holder) (*uploa
 
 // queue stands in line until w has its turn or does not want it any more.
 func (d *directory) queue(ctx context.Context, u *upload, w *holder) (*upload, turn, error) {
-	long := time.NewTimer(patience)
-	defer long.Stop()
+	var long <-chan time.Time
+	if w.lock.Logger.Enabled(ctx, slog.LevelInfo) {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		long = timer.C
+	}
 	for waiting := true; waiting; {
 		select {
 		case t := <-w.granted:
 			return u, t, nil
-		case <-long.C:
+		case <-long:
 			w.lock.Logger.Info("still waiting for a lock of this process", u.attrs(w)...)
 		case <-ctx.Done():
 			waiting = false
@@ -125,7 +130,7 @@ func (d *directory) queue(ctx context.Context, u *upload, w *holder) (*upload, t
 // open says whether a reader can join the readers of this process. The registry's mu is held.
 func (u *upload) open() bool {
 	h := u.hold
-	return h != nil && h.mode == shared && !h.wanted && !h.lost && len(u.line) == 0
+	return h != nil && h.mode == shared && !h.contended() && !h.lost && len(u.line) == 0
 }
 
 // admit lets the readers at the head of the line join. The registry's mu is held.
@@ -173,7 +178,7 @@ func (u *upload) drop(w *holder) {
 // registry's mu is held.
 func (u *upload) handOver() bool {
 	h := u.hold
-	if len(u.line) == 0 || h.mode == shared || u.line[0].mode == shared || h.lost || h.wanted {
+	if len(u.line) == 0 || h.mode == shared || u.line[0].mode == shared || h.lost || h.contended() {
 		return false
 	}
 	next := u.shift()

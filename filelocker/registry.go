@@ -22,6 +22,9 @@ const (
 	listenAfter = 2 * time.Millisecond
 	// linger is how long a directory nobody uses stays open, for the next request.
 	linger = 5 * time.Millisecond
+	// checkLife is how long a look at the disk counts for those who get in line for a lock that
+	// this process has, and for those who are handed it.
+	checkLife = time.Millisecond
 )
 
 // process is the registry of this process. FileLocker is a value that anybody can make
@@ -56,6 +59,7 @@ type directory struct {
 
 	// Guarded by the registry's mu.
 	refs      int
+	checked   time.Time // when the path was last seen to lead here
 	idleSince time.Time
 	uploads   map[string]*upload
 
@@ -75,10 +79,13 @@ func (e *folderError) Unwrap() error { return e.err }
 // enter returns the directory of key, held open until leave is called.
 //
 // A directory that is open already is checked against the path, because it may have been
-// removed and made anew since.
+// removed and made anew since. name is that of the upload that is to be locked.
 //
 // interval and logger are those of a directory that is opened now.
-func (r *registry) enter(key dirKey, interval time.Duration, logger *slog.Logger) (*directory, error) {
+func (r *registry) enter(key dirKey, name string, interval time.Duration, logger *slog.Logger) (*directory, error) {
+	if d := r.inUse(key, name); d != nil {
+		return d, nil
+	}
 	path := key.path
 	if key.folder != "" {
 		path = filepath.Join(path, key.folder)
@@ -89,6 +96,7 @@ func (r *registry) enter(key dirKey, interval time.Duration, logger *slog.Logger
 		r.mu.Lock()
 		if d := r.byPath[key]; d != nil && d.id == id {
 			d.refs++
+			d.checked = time.Now()
 			r.mu.Unlock()
 			return d, nil
 		}
@@ -105,6 +113,18 @@ func (r *registry) enter(key dirKey, interval time.Duration, logger *slog.Logger
 		d.sweepClock()
 	}
 	return r.add(key, d), nil
+}
+
+// inUse is enter where a hold of this process is in the way, and the path was looked at not long ago.
+func (r *registry) inUse(key dirKey, name string) *directory {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := r.byPath[key]
+	if d == nil || d.uploads[name] == nil || d.uploads[name].hold == nil || time.Since(d.checked) > checkLife {
+		return nil
+	}
+	d.refs++
+	return d
 }
 
 // weed forgets a directory that was removed since it was opened. The kernel gives its number to

@@ -9,10 +9,15 @@ import (
 	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
 )
 
-// requestLife is how long a release request counts after it was last touched. An acquirer
-// touches it with each look, so an older one is that of a stopped process, which must not
-// interrupt one holder after the other for a lock that it does not take.
-const requestLife = 10 * time.Second
+const (
+	// requestLife is how long a release request counts after it was last touched. An acquirer
+	// keeps it fresh, so an older one is that of a stopped process, which must not interrupt one
+	// holder after the other for a lock that it does not take.
+	requestLife = 10 * time.Second
+	// touchEvery is how often an acquirer that looks again and again touches its request. All
+	// who watch the directory are told of it, so it is not done with each look.
+	touchEvery = time.Second
+)
 
 // request is an acquirer's <id>.stop: the file asks the holder in another process to let go.
 // Acquirers share it.
@@ -27,6 +32,8 @@ type request struct {
 	posted bool
 	f      file
 	info   fileInfo
+
+	touched time.Time
 }
 
 // post puts the request on disk, keeps it fresh, and puts it there again if it has been taken
@@ -36,7 +43,11 @@ func (r *request) post() error {
 	if r.posted {
 		at, err := r.dir.stat(r.name)
 		own := err == nil && sameFile(at, r.info)
+		if own && time.Since(r.touched) < touchEvery {
+			return nil
+		}
 		if own && r.f.touch() == nil {
+			r.touched = time.Now()
 			return nil
 		}
 		if own && r.dir.isRequest(r.name, at) {
@@ -136,7 +147,9 @@ func (d *directory) isUpload(name string) bool {
 // claimed says whether a writer stands behind the release request at name. One that nobody
 // stands behind is left over, or a reader's or a stock acquirer's. It must neither interrupt a
 // new holder nor keep a reader out: sweep it when the lock is held, and who lives makes it anew.
-func (d *directory) claimed(name string, sweep bool) (claimed, abandoned bool) {
+//
+// look finds out whether somebody has locked the file; if not, it is locked afterwards.
+func (d *directory) claimed(name string, look func(file) (bool, error), sweep bool) (claimed, abandoned bool) {
 	f, err := d.openToLock(name)
 	if vanished(err) || notAFile(err) {
 		return false, false
@@ -145,7 +158,7 @@ func (d *directory) claimed(name string, sweep bool) (claimed, abandoned bool) {
 		return d.requested(name), false // no way to see whether somebody stands behind it
 	}
 	defer f.close()
-	held, err := lookForClaim(f)
+	held, err := look(f)
 	if errors.Is(err, filelock.ErrBusy) {
 		return false, false
 	}
@@ -177,6 +190,15 @@ func lookForClaim(f file) (claimed bool, err error) {
 		_ = f.unlock()
 		time.Sleep(50 * time.Microsecond)
 	}
+	err = f.tryLock()
+	if errors.Is(err, filelock.ErrBusy) {
+		return true, nil
+	}
+	return false, err
+}
+
+// glanceForClaim takes one who only looks for a writer too, but never waits.
+func glanceForClaim(f file) (locked bool, err error) {
 	err = f.tryLock()
 	if errors.Is(err, filelock.ErrBusy) {
 		return true, nil

@@ -80,6 +80,7 @@ unsigned sawShared : MAX;       /* acquirer.seen is a shared hold */
 unsigned leftover : MAX;        /* acquirer.leftover */
 unsigned second : MAX;          /* makes its lock file under the second temporary name */
 unsigned posted : MAX;          /* request.posted */
+unsigned doubtful : MAX;        /* hold.doubtful: was refused at a request when it got the lock */
 unsigned asked : MAX;           /* a holder has heard that it is wanted, or that its lock is lost */
 unsigned stubborn : MAX;        /* a holder that lets go only when asked */
 unsigned quit : MAX;            /* the context of its wait has ended */
@@ -129,7 +130,7 @@ bit stocking;                   /* which has the lock, in its opinion */
  * one that probes, dies, or has yet to look through old requests sees the end of that.
  */
 #define LOCKS(q,i) (ex[i] == q+1 || HAS(sh[i], q))
-#define PASSING(p,q,i) (q != p && LOCKS(q, i) && (phase[q] != HELD || DYING(q)))
+#define PASSING(p,q,i) (q != p && LOCKS(q, i) && (phase[q] != HELD || HAS(doubtful, q) || DYING(q)))
 #define PASSES(p,i) (PASSING(p, 0, i) || PASSING(p, 1, i) || PASSING(p, 2, i))
 /* A claim is there for longer; who looks whether there is one is not. */
 #define GLANCING(q,i) (HAS(sh[i], q) && (T[q] == i || DYING(q)))
@@ -166,7 +167,7 @@ inline enter(p) {
 }
 
 inline leave(p) {
-	CLR(writing, p); CLR(reading, p); CLR(asked, p); CLR(stubborn, p);
+	CLR(writing, p); CLR(reading, p); CLR(asked, p); CLR(doubtful, p); CLR(stubborn, p);
 	CLR(onLock, p); CLR(onStop, p); CLR(ev, p)
 }
 
@@ -267,7 +268,7 @@ inline claimDone(p, claimed) {
 		fi;
 		if
 		:: phase[p] == GOT -> settle(p)
-		:: else -> pc[p] = HOLD
+		:: else -> CLR(doubtful, p); pc[p] = HOLD
 		fi
 	fi
 }
@@ -293,11 +294,9 @@ inline keptFromSweeping(p) {
 	fi
 }
 
-#ifdef BREAK_SWEEP
-#define GIVES_UP(p) (phase[p] < GOT)
-#else
-#define GIVES_UP(p) true
-#endif
+/* Who has got the lock does not wait to find out who has locked a request; a reader does later. */
+#define GLANCE(p) (phase[p] == GOT || (phase[p] == HELD && WRITES(p)))
+#define GIVES_UP(p) (!GLANCE(p))
 
 #ifdef BRIEF
 #define THEN_UNSHARE unshare(p)
@@ -416,10 +415,13 @@ proctype Process(byte p) {
 		if
 #ifdef BREAK_SWEEP
 		:: phase[p] >= GOT -> pc[p] = CLAIM_SAME
-		:: phase[p] < GOT && REFUSED_X(p, T[p]) ->
 #else
-		:: REFUSED_X(p, T[p]) ->
+		:: GLANCE(p) && REFUSED_X(p, T[p]) && phase[p] == GOT ->
+			keptFromSweeping(p); lookEnds(p); closeT(p); SET(doubtful, p); settle(p)
+		:: GLANCE(p) && REFUSED_X(p, T[p]) && phase[p] == HELD ->
+			pc[p] = CLAIM_STAT
 #endif
+		:: !GLANCE(p) && REFUSED_X(p, T[p]) ->
 			if
 			:: phase[p] < GOT -> refused(p, GLANCES(T[p]))
 			:: else
@@ -457,7 +459,7 @@ proctype Process(byte p) {
 #endif
 	:: d_step { AT(CLAIM_STAT) -> SAY;
 #if defined(LOOKS) && !defined(STRICT_LEFT)
-		assert(!STOP || HAS(stood, p));
+		assert(!STOP || HAS(stood, p) || GLANCE(p));
 #endif
 		if
 		:: STOP -> gaveUp(p); lookEnds(p); closeT(p); claimDone(p, true)
@@ -724,7 +726,7 @@ proctype Process(byte p) {
 		assert(LOCK == F[p] || LOCK_GOES);
 		if
 		:: LOCK != F[p] -> SET(asked, p); pc[p] = HOLD
-		:: LOCK == F[p] && WRITES(p) -> THEN(HOLD_STAT, holdStat(p))
+		:: LOCK == F[p] && WRITES(p) && !HAS(doubtful, p) -> THEN(HOLD_STAT, holdStat(p))
 		:: else -> pc[p] = CLAIM_OPEN
 		fi
 	   }

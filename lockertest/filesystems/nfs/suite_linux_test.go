@@ -1,11 +1,8 @@
 package nfs_test
 
 import (
-	"context"
 	"fmt"
 	"io/fs"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,13 +35,12 @@ func suiteLocker(dir string) filelocker.FileLocker {
 	return filelocker.FileLocker{Path: dir, HolderPollInterval: 200 * time.Millisecond, AcquirerPollInterval: 100 * time.Millisecond}
 }
 
-// TestSuiteInGuest is what testSuite runs in a guest.
+// TestSuiteInGuest is what testSuite runs in a guest. Readers of two machines wait for each other,
+// so there is no Reading.
 func TestSuiteInGuest(t *testing.T) {
 	if os.Getenv(suiteEnv) == "" {
 		t.Skip("runs in a guest of TestNFS")
 	}
-	reading, done := shareReads()
-	t.Cleanup(done)
 	started := 0
 	lockertest.Run(t, lockertest.Factory{
 		New: func(t testing.TB) handler.Locker {
@@ -54,7 +50,6 @@ func TestSuiteInGuest(t *testing.T) {
 		Claims: []lockertest.Capability{
 			lockertest.InOrder, lockertest.Idle, lockertest.Crash, lockertest.Pause, lockertest.StrictUnlock,
 		},
-		Reading:  reading,
 		Patience: suitePatience,
 		Command: func(t testing.TB, l handler.Locker) *exec.Cmd {
 			cmd := exec.Command(self())
@@ -71,9 +66,7 @@ func TestSuiteInGuest(t *testing.T) {
 }
 
 func runServe(dir string) error {
-	reading, done := shareReads()
-	defer done()
-	return lockertest.Serve(suiteLocker(dir), reading)
+	return lockertest.Serve(suiteLocker(dir), nil)
 }
 
 // uploads is a directory for lock files, with one for the uploads in a folder, below one that
@@ -114,40 +107,6 @@ func around(t require.TestingT, root string) (found []string) {
 	}))
 	slices.Sort(found)
 	return found
-}
-
-// shareReads returns the Reading of the locker. It gives out the values of a HEAD request's
-// context while that request lasts, which done ends.
-func shareReads() (reading func(context.Context) context.Context, done func()) {
-	inside, over, end := make(chan context.Context), make(chan struct{}), make(chan struct{})
-	h := filelocker.ShareReads(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		inside <- r.Context()
-		<-end
-	}))
-	go func() {
-		defer close(over)
-		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodHead, "/files/a", nil))
-	}()
-	request := <-inside
-	reading = func(ctx context.Context) context.Context { return valuesOf{ctx, request} }
-	done = func() {
-		close(end)
-		<-over
-	}
-	return reading, done
-}
-
-// valuesOf is a context with the values of another one.
-type valuesOf struct {
-	context.Context
-	values context.Context
-}
-
-func (v valuesOf) Value(key any) any {
-	if found := v.values.Value(key); found != nil {
-		return found
-	}
-	return v.Context.Value(key)
 }
 
 // testSuite runs the whole suite in the first guest, with processes in both.
