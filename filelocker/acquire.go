@@ -168,7 +168,7 @@ func (a *acquirer) try() (*hold, error) {
 var errBusy = errors.New("locked")
 
 func (a *acquirer) tryOnce() (made, error) {
-	name := a.upload.name + lockSuffix
+	name := a.upload.file
 	f, err := a.dir.openToLock(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -206,9 +206,10 @@ func (a *acquirer) tryOnce() (made, error) {
 func (a *acquirer) publish() (made, error) {
 	spare := a.spare
 	a.spare = nil
-	m, err := a.dir.publish(a.upload.name, a.mode, spare)
+	m, err := a.dir.publish(a.upload, a.mode, spare)
 	if errors.Is(err, errTaken) {
-		a.spare = &m
+		staged := m // m itself would be on the heap each time
+		a.spare = &staged
 		return made{}, errAgain
 	}
 	return m, err
@@ -231,7 +232,7 @@ func (a *acquirer) busy(f file) {
 
 // probe judges the holder of the open file f and takes over from a dead one.
 func (a *acquirer) probe(f file, locked bool) (made, error) {
-	name := a.upload.name + lockSuffix
+	name := a.upload.file
 	info, err := a.dir.info(f)
 	if err != nil {
 		return made{}, fmt.Errorf("stat %s: %w", a.dir.pathOf(name), err)
@@ -260,7 +261,7 @@ func (a *acquirer) probe(f file, locked bool) (made, error) {
 	}
 	spare := a.spare
 	a.spare = nil
-	m, err := a.dir.takeOver(a.upload.name, a.mode, spare, f, info, v.holder.Token)
+	m, err := a.dir.takeOver(a.upload, a.mode, spare, f, info, v.holder.Token)
 	if err == nil {
 		a.logger.Info("lock taken over from a dead holder", a.attrs()...)
 	}
@@ -273,7 +274,7 @@ func (a *acquirer) confirmDeath(v verdict, info fileInfo) (verdict, error) {
 	if v.liveness != dead {
 		return v, nil
 	}
-	if a.dir.isUpload(a.upload.name + lockSuffix) {
+	if a.dir.isUpload(a.upload.file) {
 		return verdict{liveness: unknown, why: "it is the data of an upload"}, nil
 	}
 	if v.silent == 0 {
@@ -294,7 +295,7 @@ func (a *acquirer) held(m made) *hold {
 	return &hold{
 		dir:    a.dir,
 		upload: a.upload,
-		name:   a.upload.name + lockSuffix,
+		name:   a.upload.file,
 		token:  m.stamp.Token,
 		mode:   a.mode,
 		keeps:  m.stamp.Keeps,

@@ -92,11 +92,17 @@ func TestZeroIntervalsDoNotSpin(t *testing.T) {
 	defer cancel()
 	done := f.newLock("a").takeSoon(ctx)
 	holder.expect("asked a")
-	before, used := len(descriptors()), cpuTime()
 	const window = 400 * time.Millisecond
-	<-time.After(window)
-	used = cpuTime() - used
-	opened := len(descriptors()) - before
+	var used time.Duration
+	var opened int
+	for over := time.Now().Add(20 * time.Second); ; { // a busy machine may leave the stock locker no time to spin
+		before, start := len(descriptors()), cpuTime()
+		<-time.After(window)
+		used, opened = cpuTime()-start, len(descriptors())-before
+		if underTest() == ours || opened > 3 || used > window/2 || time.Now().After(over) {
+			break
+		}
+	}
 	cancel()
 	require.Error(t, receive(f, done, "Lock must end with its context"))
 	own.unlock()

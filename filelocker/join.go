@@ -32,7 +32,7 @@ func (a *acquirer) joinable() bool {
 // join shares the lock of other readers, who are alive or dead: with its own kernel lock on
 // the file under the name a reader is as good as the one who made it.
 func (a *acquirer) join() (m made, err error) {
-	name := a.upload.name + lockSuffix
+	name := a.upload.file
 	f, err := a.dir.open(name, os.O_RDWR) // for then the others are told of its end
 	if errors.Is(err, fs.ErrPermission) {
 		f, err = a.dir.open(name, os.O_RDONLY)
@@ -61,7 +61,7 @@ func (a *acquirer) join() (m made, err error) {
 
 // joined looks at what has been locked, which may be another file than the one seen before.
 func (a *acquirer) joined(f file) (made, error) {
-	name := a.upload.name + lockSuffix
+	name := a.upload.file
 	info, err := a.dir.info(f)
 	if err != nil {
 		return made{}, fmt.Errorf("stat %s: %w", a.dir.pathOf(name), err)

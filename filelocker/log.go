@@ -25,7 +25,7 @@ func (a *acquirer) waitLog() func() {
 
 // attrs describes the holder found last.
 func (a *acquirer) attrs() []any {
-	attrs := []any{"id", a.lock.id, "file", a.dir.pathOf(a.upload.name + lockSuffix), "holder", a.seen.liveness.String(), "why", a.seen.why}
+	attrs := []any{"id", a.lock.id, "file", a.dir.pathOf(a.upload.file), "holder", a.seen.liveness.String(), "why", a.seen.why}
 	if a.who != "" {
 		attrs = append(attrs, "request", a.who)
 	}
@@ -42,7 +42,7 @@ func (a *acquirer) attrs() []any {
 func (u *upload) attrs(w *holder) []any {
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	attrs := []any{"id", w.lock.id, "file", u.dir.pathOf(u.name + lockSuffix), "pid", os.Getpid()}
+	attrs := []any{"id", w.lock.id, "file", u.dir.pathOf(u.file), "pid", os.Getpid()}
 	if w.who != "" {
 		attrs = append(attrs, "request", w.who)
 	}

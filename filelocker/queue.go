@@ -17,6 +17,7 @@ import (
 type upload struct {
 	dir  *directory
 	name string
+	file string // the lock file's name
 
 	taken  bool      // somebody has the turn
 	owners []*holder // who hold: one, or readers; nobody while the one with the turn still tries
@@ -54,7 +55,7 @@ type turn struct {
 func (d *directory) upload(name string) *upload {
 	u := d.uploads[name]
 	if u == nil {
-		u = &upload{dir: d, name: name}
+		u = &upload{dir: d, name: name, file: name + lockSuffix}
 		u.owners = u.first[:0]
 		d.uploads[name] = u
 	}
