@@ -128,6 +128,7 @@ func testHandOver(t *testing.T, s *site) {
 	a, b := s.guests[0].player(t, "a", there), s.guests[1].player(t, "b", there)
 	a.order(publishing, "probe")
 	s.publish = a.hear(publishing, "probe").Means
+	t.Logf("a lock file gets its name by %s", s.publish)
 	for range 4 {
 		a.take("upload")
 		start := time.Now()
@@ -262,7 +263,7 @@ func testRestart(t *testing.T, s *site) {
 	}
 	waiter.order(takeLock, "wanted")
 	holder.hear(asked, "wanted")
-	n := *cycles / 4 / 8 * 8
+	n := max(*cycles/4/8, 2) * 8
 	c := s.startCounters(t, countHere, countThere, n)
 	require.Eventually(t, func() bool { return c.number(t) > 8 }, patience, tick)
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -42,6 +43,7 @@ func (r result) write(t testing.TB, file string) {
 	t.Helper()
 	b, err := json.MarshalIndent(r, "", "\t")
 	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o777))
 	require.NoError(t, os.WriteFile(file, append(b, '\n'), 0o666))
 }
 
