@@ -290,19 +290,3 @@ func (a *acquirer) confirmDeath(v verdict, info fileInfo) (verdict, error) {
 	}
 	return v, nil
 }
-
-func (a *acquirer) held(m made) *hold {
-	return &hold{
-		dir:    a.dir,
-		upload: a.upload,
-		name:   a.upload.file,
-		token:  m.stamp.Token,
-		mode:   a.mode,
-		keeps:  m.stamp.Keeps,
-		start:  time.Now(),
-		beaten: time.Now(),
-		logger: a.logger,
-		f:      m.f,
-		info:   m.info,
-	}
-}

@@ -1,10 +1,8 @@
 package filelocker_test
 
 import (
-	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,30 +41,11 @@ type step struct {
 // makes on its main thread, with paths, and interfere as inject does.
 func (c *child) trace(rules ...string) *tracer {
 	c.f.Helper()
-	args := []string{"-p", c.thread, "-y", "-e", "trace=%file,%desc"}
+	args := []string{"-p", c.thread, "-y", "-e", "trace=%file,%desc", "-e", "signal=none"}
 	for _, rule := range rules {
 		args = append(args, "-e", "inject="+rule)
 	}
 	return c.strace(args...)
-}
-
-func (c *child) strace(args ...string) *tracer {
-	c.f.Helper()
-	s := &tracer{f: c.f, cmd: exec.Command("strace", append(args, "-e", "signal=none")...), lines: make(chan string, 1<<14)}
-	out, err := s.cmd.StderrPipe()
-	require.NoError(c.f, err)
-	require.NoError(c.f, s.cmd.Start())
-	go func() {
-		defer close(s.lines)
-		lines := bufio.NewScanner(out)
-		for lines.Scan() {
-			s.lines <- lines.Text()
-		}
-		_ = s.cmd.Wait()
-	}()
-	c.f.Cleanup(s.detach)
-	s.waitFor(" attached")
-	return s
 }
 
 // rest leaves the process to itself and returns what strace has said.

@@ -54,6 +54,23 @@ const (
 	urgeLife = requestLife / 2
 )
 
+// held is the hold of a lock file that a has made or joined.
+func (a *acquirer) held(m made) *hold {
+	return &hold{
+		dir:    a.dir,
+		upload: a.upload,
+		name:   a.upload.file,
+		token:  m.stamp.Token,
+		mode:   a.mode,
+		keeps:  m.stamp.Keeps,
+		start:  time.Now(),
+		beaten: time.Now(),
+		logger: a.logger,
+		f:      m.f,
+		info:   m.info,
+	}
+}
+
 // look compares the disk with what the hold believes, and tells the holder what it finds: a
 // request to let go, or that the lock is gone.
 func (h *hold) look() {

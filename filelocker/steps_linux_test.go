@@ -67,7 +67,13 @@ func (c *child) inject(rules ...string) *tracer {
 	for _, rule := range rules {
 		args = append(args, "-e", "inject="+rule)
 	}
-	s := &tracer{f: c.f, cmd: exec.Command("strace", args...), lines: make(chan string, 1<<12)}
+	return c.strace(args...)
+}
+
+// strace has strace look at the process, or do more, and returns when it does.
+func (c *child) strace(args ...string) *tracer {
+	c.f.Helper()
+	s := &tracer{f: c.f, cmd: exec.Command("strace", args...), lines: make(chan string, 1<<14)}
 	out, err := s.cmd.StderrPipe()
 	require.NoError(c.f, err)
 	require.NoError(c.f, s.cmd.Start())
