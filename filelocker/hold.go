@@ -91,7 +91,6 @@ func (h *hold) look() {
 	wanted := own && !claims && h.requested()
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	contended := h.contended()
 	h.doubtful = false
 	h.looked = h.settled // from then on, what happens is reported
 	if own {
@@ -100,7 +99,7 @@ func (h *hold) look() {
 	if h.ended {
 		return
 	}
-	if own && !wanted && !claims && h.mode == shared && contended { // who claimed it has given up
+	if own && !wanted && !claims && h.mode == shared && h.wanted { // who claimed it has given up
 		h.wanted = false
 		h.upload.admit()
 		h.upload.press()

@@ -47,9 +47,9 @@
 // network and user-space file systems a lock taken on the same machine is judged so too; one
 // of another machine is dead when its file has not been touched for 30 s by the file
 // server's clock, which its holder does every 10 s. Where there are no kernel locks at all, a
-// holder of the same machine and PID namespace is dead when its process is. A machine that is frozen for longer can
-// find its locks taken over, and is told when it wakes. Readers of different machines do not
-// share a lock there: they wait for each other.
+// holder of the same machine and PID namespace is dead when its process is. A machine that is
+// frozen for longer than 30 s can find its locks taken over, and is told when it wakes. Readers
+// of different machines do not share a lock there: they wait for each other.
 //
 // # Differences between systems
 //

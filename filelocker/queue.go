@@ -131,7 +131,7 @@ func (d *directory) queue(ctx context.Context, u *upload, w *holder) (*upload, t
 // open says whether a reader can join the readers of this process. The registry's mu is held.
 func (u *upload) open() bool {
 	h := u.hold
-	return h != nil && h.mode == shared && !h.contended() && !h.lost && len(u.line) == 0
+	return h != nil && h.mode == shared && !h.wanted && !h.lost && len(u.line) == 0
 }
 
 // admit lets the readers at the head of the line join. The registry's mu is held.
