@@ -30,15 +30,18 @@ func TestGoneWhenTheClientHangsUp(t *testing.T) {
 				ctx, hangUp := context.WithCancel(t.Context())
 				req, err := http.NewRequestWithContext(ctx, method, s.url, nil)
 				require.NoError(t, err)
-				failed := make(chan error, 1)
+				over := make(chan struct{})
 				go func() {
-					_, err := s.client.Do(req)
-					failed <- err
+					defer close(over)
+					// Mostly an error, but the answer of a server that has noticed can be as quick.
+					if resp, err := s.client.Do(req); err == nil {
+						resp.Body.Close()
+					}
 				}()
 				receive(t, entered, "the request")
 				hangUp()
 				receive(t, gone, "the end of the client")
-				require.ErrorIs(t, <-failed, context.Canceled)
+				receive(t, over, "the end of the request")
 			})
 		}
 	})
