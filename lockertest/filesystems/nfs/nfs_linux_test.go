@@ -23,6 +23,7 @@ func TestNFS(t *testing.T) {
 		{"HandOver", testHandOver},
 		{"Killed", testKilled},
 		{"Frozen", testFrozen},
+		{"Clock", testClock},
 		{"Restart", testRestart},
 		{"Exclusion", testExclusion},
 		{"Suite", testSuite},

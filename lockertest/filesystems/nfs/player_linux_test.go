@@ -28,8 +28,9 @@ import (
 type order struct {
 	Do    verb
 	ID    string
-	Times int    // of countUp
-	File  string // of countUp
+	Times int           // of countUp
+	File  string        // of countUp
+	By    time.Duration // of setClock
 }
 
 type verb string
@@ -40,14 +41,17 @@ const (
 	countUp  verb = "count" // lock, add one to the number in File, unlock; Times times
 
 	publishing verb = "publish" // try how a finished file can get a name that must be new
+	setClock   verb = "clock"   // set the machine's clock forward
+	listFiles  verb = "list"    // say what is in the locker's directory
 )
 
 type news struct {
 	Is    verb // done with that order, or asked
 	ID    string
-	Error string `json:",omitempty"`
-	Lost  bool   `json:",omitempty"` // the error matches filelocker.ErrLockLost
-	Means string `json:",omitempty"` // of publishing
+	Error string   `json:",omitempty"`
+	Lost  bool     `json:",omitempty"` // the error matches filelocker.ErrLockLost
+	Means string   `json:",omitempty"` // of publishing
+	Files []string `json:",omitempty"` // of listFiles
 }
 
 const asked verb = "asked" // the release callback was called
@@ -78,11 +82,14 @@ type player struct {
 
 func (p *player) tell(o order, err error) {
 	n := news{Is: o.Do, ID: o.ID, Lost: errors.Is(err, filelocker.ErrLockLost)}
+	switch o.Do {
+	case publishing:
+		n.Means = meansIn(p.locker.Path)
+	case listFiles:
+		n.Files, err = namesIn(p.locker.Path)
+	}
 	if err != nil {
 		n.Error = err.Error()
-	}
-	if o.Do == publishing {
-		n.Means = meansIn(p.locker.Path)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,10 +119,26 @@ func (p *player) obey(o order) error {
 		return lock.Unlock()
 	case countUp:
 		return p.count(o)
-	case publishing:
+	case setClock:
+		return turnClock(o.By)
+	case publishing, listFiles:
 		return nil
 	}
 	return fmt.Errorf("unknown order %q", o.Do)
+}
+
+// turnClock sets the machine's clock as an operator or a time server would.
+func turnClock(by time.Duration) error {
+	now := unix.NsecToTimeval(time.Now().Add(by).UnixNano())
+	return os.NewSyscallError("settimeofday", unix.Settimeofday(&now))
+}
+
+func namesIn(dir string) (names []string, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
 }
 
 // meansIn finds the best means of publishing that the file system has.
