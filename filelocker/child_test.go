@@ -143,13 +143,12 @@ func runChild(line string) int {
 	}
 	runtime.LockOSThread()
 	fmt.Println("ready", thread())
-	a := &actor{locker: spec.Kind.locker(spec.Dir, spec.Set), locks: make(map[string]*order)}
+	a := &actor{locker: spec.Kind.locker(spec.Dir, spec.Set), locks: make(map[string]*order), main: make(chan func(), 1<<10)}
 	switch spec.Work {
 	case "":
-		lines := bufio.NewScanner(os.Stdin)
-		for lines.Scan() {
-			verb, id, _ := strings.Cut(lines.Text(), " ")
-			a.obey(verb, id)
+		go a.listen(os.Stdin)
+		for do := range a.main {
+			do()
 		}
 	case "record":
 		return a.record(spec.Dir, spec.Till)
@@ -162,7 +161,8 @@ func runChild(line string) int {
 	return 0
 }
 
-// actor carries out orders:
+// actor carries out orders, those for the main thread one after the other, and the others
+// even while that one is busy:
 //
 //	lock ID    takes the lock in the background: "locked ID" or "failed ID: error"
 //	yield ID   the same, and unlocks when asked to let go
@@ -180,6 +180,7 @@ func runChild(line string) int {
 // "unlocked ID": a callback that was under way while the lock was unlocked is not worth a word.
 type actor struct {
 	locker handler.Locker
+	main   chan func() // what the main thread is to do; closed after the last order
 
 	mu    sync.Mutex
 	locks map[string]*order
@@ -190,6 +191,14 @@ type order struct {
 	ctx    context.Context
 	cancel func()
 	over   bool // unlocked, or about to be
+}
+
+func (a *actor) listen(orders io.Reader) {
+	defer close(a.main)
+	for lines := bufio.NewScanner(orders); lines.Scan(); {
+		verb, id, _ := strings.Cut(lines.Text(), " ")
+		a.obey(verb, id)
+	}
 }
 
 func (a *actor) obey(verb, id string) {
@@ -203,9 +212,10 @@ func (a *actor) obey(verb, id string) {
 	case "yield":
 		go a.lock(a.prepare(ctx, id), id, func() { a.unlock(id) })
 	case "here":
-		a.lock(a.prepare(ctx, id), id, func() {})
+		o := a.prepare(ctx, id)
+		a.main <- func() { a.lock(o, id, func() {}) }
 	case "unlock":
-		a.unlock(id)
+		a.main <- func() { a.unlock(id) }
 	case "leave":
 		go a.unlock(id)
 	case "stream":

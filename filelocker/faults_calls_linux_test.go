@@ -32,8 +32,16 @@ type course struct {
 func TestFaultAtEachStep(t *testing.T) {
 	f := setUp(t)
 	needStrace(f)
+	courses := coursesOf(f)
+	for _, name := range slices.Sorted(maps.Keys(courses)) {
+		t.Run(name, func(t *testing.T) { courses[name].withFaults(setUp(t)) })
+	}
+}
+
+func coursesOf(f *fixture) map[string]course {
+	f.Helper()
 	corpse := corpseOf(f)
-	courses := map[string]course{
+	return map[string]course{
 		"exclusive": {order: "here"},
 		"shared":    {order: "readhere"},
 		"takeover": {order: "here", meet: func(f *fixture) *grip {
@@ -42,9 +50,6 @@ func TestFaultAtEachStep(t *testing.T) {
 		}},
 		"wait": {order: "here", meet: func(f *fixture) *grip { return f.hold("a") }, yield: yieldWhenAsked},
 		"join": {order: "readhere", meet: func(f *fixture) *grip { return f.read("a") }},
-	}
-	for _, name := range slices.Sorted(maps.Keys(courses)) {
-		t.Run(name, func(t *testing.T) { courses[name].withFaults(setUp(t)) })
 	}
 }
 

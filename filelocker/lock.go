@@ -37,6 +37,10 @@
 //
 // Writers of several processes that follow each other without a pause can keep readers waiting.
 //
+// A call that the file system does not answer, such as one to a file server that has gone,
+// keeps its Lock or Unlock from returning until it is answered, also when the context has ended.
+// Locks of other uploads do not wait for it.
+//
 // The lock does not survive a directory being reached through two file systems that do not
 // share kernel locks, such as an overlayfs mount and its upper directory, or a bindfs mount
 // and its source.
@@ -170,9 +174,9 @@ type lock struct {
 // wants the lock or when it was lost. It may call Unlock.
 //
 // Lock returns [handler.ErrLockTimeout] when ctx ends first or the client of its request goes
-// while it waits, [handler.ErrNotFound] when the
-// ID names a folder that does not exist inside Path, and otherwise an error that names the
-// file and what went wrong with it; then nothing is held.
+// while it waits, [handler.ErrNotFound] when the ID names a folder that does not exist inside
+// Path, and otherwise an error that names the file and what went wrong with it; then nothing is
+// held.
 func (l *lock) Lock(ctx context.Context, requestRelease func()) error {
 	if ctx.Err() != nil {
 		return handler.ErrLockTimeout

@@ -36,15 +36,19 @@ const maxPause = time.Millisecond
 var kernel instance
 
 type instance struct {
-	mu   sync.Mutex
-	fd   int
-	stop int // eventfd that ends the reader
-	done chan struct{}
-	dirs map[int32][]*subscription // by watch descriptor; nil when there is no instance
+	mu     sync.Mutex
+	fd     int
+	stop   int // eventfd that ends the reader
+	done   chan struct{}
+	dirs   map[int32][]*subscription // by watch descriptor; nil when there is no instance
+	adding int                       // watches under way, which keep the instance
+	ended  int                       // watches that were removed
 }
 
 type subscription struct{ notify func([]byte) bool }
 
+// subscribe asks for the watch with mu free: a file server that has gone is asked for the
+// right to read the directory, and must not hold up those who watch others.
 func subscribe(dir *os.File, remote bool, notify func([]byte) bool) (remove func(), err error) {
 	in := &kernel
 	in.mu.Lock()
@@ -54,16 +58,26 @@ func subscribe(dir *os.File, remote bool, notify func([]byte) bool) (remove func
 			return nil, err
 		}
 	}
-	wd, err := addWatch(in.fd, dir, maskFor(remote))
-	if err != nil {
-		if len(in.dirs) == 0 {
-			in.shut()
+	in.adding++
+	defer func() {
+		in.adding--
+		in.shutUnused()
+	}()
+	for {
+		fd, ended := in.fd, in.ended
+		in.mu.Unlock()
+		wd, err := addWatch(fd, dir, maskFor(remote))
+		in.mu.Lock()
+		if err != nil {
+			return nil, err
 		}
-		return nil, err
+		if ended != in.ended && len(in.dirs[wd]) == 0 {
+			continue // the same directory's watch may have been given and removed in between
+		}
+		s := &subscription{notify}
+		in.dirs[wd] = append(in.dirs[wd], s)
+		return func() { in.remove(wd, s) }, nil
 	}
-	s := &subscription{notify}
-	in.dirs[wd] = append(in.dirs[wd], s)
-	return func() { in.remove(wd, s) }, nil
 }
 
 // addWatch names the directory by its descriptor, so that no rename or symlink on the way to
@@ -115,9 +129,15 @@ func (in *instance) remove(wd int32, s *subscription) {
 	}
 	if ok {
 		delete(in.dirs, wd)
+		in.ended++
 		_, _ = unix.InotifyRmWatch(in.fd, uint32(wd))
 	}
-	if len(in.dirs) == 0 && in.dirs != nil {
+	in.shutUnused()
+}
+
+// shutUnused ends the instance if nothing is watched. mu is held.
+func (in *instance) shutUnused() {
+	if len(in.dirs) == 0 && in.adding == 0 && in.dirs != nil {
 		in.shut()
 	}
 }
@@ -206,6 +226,7 @@ func (in *instance) dispatch(buf []byte) (mattered bool) {
 		}
 		if event.Mask&unix.IN_IGNORED != 0 {
 			delete(in.dirs, event.Wd)
+			in.ended++
 		}
 	}
 	return mattered
