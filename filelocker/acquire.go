@@ -17,6 +17,11 @@ const (
 	// one takes twice as long, up to the poll interval. The event of a death can come before
 	// the kernel lock is free, and two acquirers that look at the same time refuse each other.
 	firstLook = 250 * time.Microsecond
+	// nextLook is the same where somebody else has got the lock, who is not about to die.
+	nextLook = 8 * time.Millisecond
+	// makingLook is the longest time to the next look where somebody else is making a lock file: a
+	// writer is not told whether that one got the lock.
+	makingLook = 50 * time.Millisecond
 	// courtesy is how long a process whose hold ended for another one's sake lets that one
 	// try first.
 	courtesy = 2 * time.Millisecond
@@ -31,6 +36,7 @@ type acquirer struct {
 	logger *slog.Logger
 	seen   verdict // of the holder found last
 
+	making   bool // somebody else makes a lock file
 	leftover bool // a reader has seen a request that nobody stands behind
 
 	// spare is a lock file that was made for a name that somebody has. It replaces that one's,
@@ -65,12 +71,17 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 
 // wait tries again each time the disk may have changed.
 func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hold, error) {
-	a.dir.listener.listen(a.dir)
 	a.setWaiting(true, false)
 	defer a.setWaiting(false, false)
+	if a.mode == exclusive { // the holder can hear of it while the watch is set up
+		if err := req.post(); err != nil {
+			return nil, fmt.Errorf("ask for release: %w", err)
+		}
+	}
+	a.dir.listener.listen(a.dir)
 
 	if unhurried {
-		if err := a.letOthersTry(ctx, req); err != nil {
+		if err := a.letOthersTry(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -78,11 +89,18 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for log := a.waitLog(); ; {
+		before := a.seen.holder.Token
 		h, err := a.look(req)
 		if h != nil || err != nil {
 			return h, err
 		}
 		log()
+		if token := a.seen.holder.Token; token != before && before != "" {
+			pause = max(pause, min(nextLook, a.every))
+		}
+		if a.making {
+			pause = min(pause, makingLook)
+		}
 		timer.Reset(pause)
 		select {
 		case <-a.upload.wake:
@@ -119,14 +137,9 @@ func (a *acquirer) look(req *request) (h *hold, err error) {
 	return h, err
 }
 
-// letOthersTry waits for courtesy, with the own request on disk. What is reported meanwhile
+// letOthersTry waits for courtesy, a writer with its request on disk. What is reported meanwhile
 // includes the release that this process has just made itself.
-func (a *acquirer) letOthersTry(ctx context.Context, req *request) error {
-	if a.mode == exclusive {
-		if err := req.post(); err != nil {
-			return fmt.Errorf("ask for release: %w", err)
-		}
-	}
+func (a *acquirer) letOthersTry(ctx context.Context) error {
 	select {
 	case <-time.After(courtesy):
 		return nil
@@ -140,7 +153,7 @@ func (a *acquirer) letOthersTry(ctx context.Context, req *request) error {
 func (a *acquirer) setWaiting(waiting, heedsStop bool) {
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	a.upload.waiting, a.upload.heedsStop = waiting, heedsStop
+	a.upload.waiting, a.upload.heedsStop, a.upload.heedsNew = waiting, heedsStop, a.mode == shared
 	if a.upload.wake == nil {
 		a.upload.wake = make(chan struct{}, 1)
 	}
@@ -152,12 +165,13 @@ func (a *acquirer) try() (*hold, error) {
 	defer a.discardSpare()
 	for range 20 {
 		m, err := a.tryOnce()
+		a.making = errors.Is(err, errMaking)
 		switch {
 		case err == nil:
 			return a.held(m), nil
-		case errors.Is(err, errBusy):
+		case errors.Is(err, errBusy), a.making && a.mode == exclusive: // a reader may join that one
 			return nil, nil
-		case !errors.Is(err, errAgain):
+		case !a.making && !errors.Is(err, errAgain):
 			return nil, err
 		}
 	}
@@ -245,7 +259,7 @@ func (a *acquirer) probe(f file, locked bool) (made, error) {
 		return made{}, fmt.Errorf("read %s: %w", a.dir.pathOf(name), err)
 	}
 	v := judge(content, info.modified, locked, a.dir.remote)
-	own, err := a.dir.isOwn(name, f, info, v.holder.Token)
+	own, err := a.dir.isOwn(name, info.id, v.holder.Token)
 	if err != nil {
 		return made{}, err
 	}

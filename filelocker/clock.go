@@ -2,9 +2,27 @@ package filelocker
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"time"
 )
+
+// instant is a moment by the clock that nobody sets, in nanoseconds from a common start: a
+// third of a time.Time, of which a hold has many. Zero is never.
+type instant int64
+
+var epoch = time.Now()
+
+func monotonic() instant { return instant(time.Since(epoch)) }
+
+func (i instant) since() time.Duration {
+	if i == 0 {
+		return math.MaxInt64
+	}
+	return monotonic().sub(i)
+}
+
+func (i instant) sub(before instant) time.Duration { return time.Duration(i - before) }
 
 // now is the file system's own time. On this machine that is its clock; a file server is
 // asked, by making a file there.

@@ -92,9 +92,12 @@ func (h handle) stat(name string) (fileInfo, error) {
 	return infoOf(info), err
 }
 
+// fileID tells a file from all others that there are at the time.
+type fileID struct{ info fs.FileInfo }
+
 // fileInfo is what a decision needs to know of a file.
 type fileInfo struct {
-	info     fs.FileInfo
+	id       fileID
 	regular  bool
 	size     int64
 	links    int // number of names; -1 if unknown
@@ -105,10 +108,10 @@ func infoOf(info fs.FileInfo) fileInfo {
 	if info == nil {
 		return fileInfo{}
 	}
-	return fileInfo{info, info.Mode().IsRegular(), info.Size(), -1, info.ModTime()}
+	return fileInfo{fileID{info}, info.Mode().IsRegular(), info.Size(), -1, info.ModTime()}
 }
 
-func sameFile(a, b fileInfo) bool { return os.SameFile(a.info, b.info) }
+func sameFile(a, b fileID) bool { return os.SameFile(a.info, b.info) }
 
 func (f file) stat() (fileInfo, error) {
 	info, err := f.f.Stat()

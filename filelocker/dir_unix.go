@@ -30,19 +30,11 @@ type handle struct {
 	named bool
 }
 
-// openDir opens folder below path through an os.Root, which nothing leaves.
+// openDir opens folder below path.
 func openDir(path, folder string) (handle, error) {
-	root, err := os.OpenRoot(path)
+	f, err := openFolder(path, folder)
 	if err != nil {
 		return handle{}, err
-	}
-	defer root.Close()
-	if folder == "" {
-		folder = "."
-	}
-	f, err := root.OpenFile(folder, os.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return handle{}, &folderError{err}
 	}
 	h := handle{file: f}
 	conn, err := f.SyscallConn()
@@ -59,6 +51,32 @@ func openDir(path, folder string) (handle, error) {
 	}
 	h.id, h.named = dirID{uint64(st.Dev), st.Ino}, st.Nlink > 0
 	return h, nil
+}
+
+// openFolder leads through an os.Root, which nothing leaves. That takes some calls more than to
+// open path itself.
+func openFolder(path, folder string) (*os.File, error) {
+	if folder == "" {
+		var fd int
+		err := retry(func() (err error) {
+			fd, err = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			return err
+		})
+		if err != nil {
+			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		}
+		return os.NewFile(uintptr(fd), path), nil
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(folder, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, &folderError{err}
+	}
+	return f, nil
 }
 
 // statDir says which directory is at path now.
@@ -130,9 +148,12 @@ func (h handle) refresh() error {
 	return f.close()
 }
 
+// fileID tells a file from all others that there are at the time.
+type fileID = dirID
+
 // fileInfo is what a decision needs to know of a file.
 type fileInfo struct {
-	id       dirID
+	id       fileID
 	regular  bool
 	size     int64
 	links    int // number of names; -1 if unknown
@@ -149,7 +170,7 @@ func infoOf(st *unix.Stat_t) fileInfo {
 	}
 }
 
-func sameFile(a, b fileInfo) bool { return a.id == b.id }
+func sameFile(a, b fileID) bool { return a == b }
 
 func (f file) stat() (fileInfo, error) {
 	var st unix.Stat_t

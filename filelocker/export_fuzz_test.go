@@ -13,9 +13,9 @@ func Report(dir, name string) {
 	process.mu.Unlock()
 	for _, d := range open {
 		if name == "" {
-			d.notify(nil)
+			d.notify(nil, false)
 		} else {
-			d.notify([]byte(name))
+			d.notify([]byte(name), false)
 		}
 	}
 }

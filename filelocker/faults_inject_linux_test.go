@@ -26,7 +26,7 @@ var faults = []fault{
 }
 
 // noticeCalls are the calls that set up the kernel's reports, which name no file of the directory.
-var noticeCalls = []string{"inotify_init1", "inotify_add_watch", "eventfd2"}
+var noticeCalls = []string{"inotify_init1", "inotify_add_watch", "epoll_create1", "epoll_ctl"}
 
 // tracedCall finds the name of a call in a line of strace.
 var tracedCall = regexp.MustCompile(`^(\w+)\(`)

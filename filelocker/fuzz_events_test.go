@@ -172,6 +172,7 @@ func (s *stranger) tamper(do func() error, moves bool, which ...int) {
 		s.touched[id]++
 		if moves && w%3 == 0 {
 			s.moved[id]++
+			s.movedAt[id] = time.Now()
 		}
 	}
 	_ = do()

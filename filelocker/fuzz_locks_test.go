@@ -59,7 +59,7 @@ func (s *stranger) begin(h *heldLock) {
 	if !h.reads {
 		s.writers[h.id]++
 	}
-	h.moved, h.wanted = s.moved[h.id], s.wanted[h.id]
+	h.moved, h.wanted, h.began = s.moved[h.id], s.wanted[h.id], time.Now()
 }
 
 // called is the release callback of h.
@@ -79,8 +79,14 @@ func (s *stranger) called(h *heldLock) {
 	}
 }
 
-// intact says that the name of the lock file was left alone since before h was locked.
-func (s *stranger) intact(h *heldLock) bool { return s.moved[h.id] == h.moved }
+// justNow is how long a loss may go unnoticed: what this process has looked at counts for a
+// millisecond, and a report takes its time.
+const justNow = 20 * time.Millisecond
+
+// intact says that the name of the lock file was left alone since some time before h was locked.
+func (s *stranger) intact(h *heldLock) bool {
+	return s.moved[h.id] == h.moved && h.began.Sub(s.movedAt[h.id]) > justNow
+}
 
 // owns says that the name of the lock file is the one that h got.
 func (s *stranger) owns(h *heldLock) bool {

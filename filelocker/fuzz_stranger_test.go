@@ -30,6 +30,7 @@ type stranger struct {
 	mu      sync.Mutex
 	touched map[string]int // how often the stranger did something to files of an upload
 	moved   map[string]int // how often the name of its lock file was taken away or given
+	movedAt map[string]time.Time
 	wanted  map[string]int // how many have tried to lock it
 	writers map[string]int // how many of these to write
 	active  map[string]int // how many of them are not done with it
@@ -47,6 +48,7 @@ type heldLock struct {
 	told chan struct{} // closed when the release callback is called first
 
 	// Guarded by the stranger's mu.
+	began         time.Time
 	moved, wanted int         // the stranger's counts when it began
 	contended     bool        // somebody else was at it then
 	failed        bool        // Lock has returned an error
@@ -63,6 +65,7 @@ func newStranger(f *fixture) *stranger {
 	s.lockers = []filelocker.FileLocker{filelocker.New(f.dir), filelocker.New(f.dir).Polling()}
 	// The other one keeps the default, which it needs only where the kernel has no watch to give.
 	s.lockers[1].HolderPollInterval, s.lockers[1].AcquirerPollInterval = time.Millisecond, time.Millisecond
+	s.movedAt = make(map[string]time.Time)
 	for _, count := range []*map[string]int{&s.touched, &s.moved, &s.wanted, &s.writers, &s.active} {
 		*count = make(map[string]int)
 	}

@@ -15,35 +15,37 @@ import (
 type hold struct {
 	dir    *directory
 	upload *upload
-	name   string // of the lock file
 	token  string
-	mode   mode
-	keeps  keeper
-	start  time.Time
+	start  instant
 	logger *slog.Logger
 
 	// Guarded by the registry's mu.
-	settled bool      // has lasted for listenAfter
-	looking bool      // a look is due
-	looked  bool      // there was a look since it has settled
-	seen    time.Time // when a look found the file under its name
+	settled bool // has lasted for listenAfter
+	looking bool // a look is due
+	looked  bool // there was a look since it has settled
 	ended   bool
 	lost    bool // the name no longer is this file's
 	wanted  bool // another process asked for it
 	// doubtful: when the lock was taken, there was a request that somebody had locked. That one
 	// waits, or was about to remove it; the first look at the hold tells which.
 	doubtful bool
+	seen     instant // when a look found the file under its name
 	again    *time.Timer
 
+	// These stay as they are. There are many holds, and here is room for them.
+	shared bool // with other readers
+	locks  bool // a kernel lock keeps it
+	beats  bool // a heartbeat does, or does so too
+
 	mu     sync.Mutex // keeps f from being closed under a look
-	f      file
-	info   fileInfo
 	closed bool
 	sure   bool // there was a look, see doubtful
-	beaten time.Time
-	hinted time.Time // when readers were last asked by what may be nobody
-	urged  time.Time // when it was last found to be somebody
-	claim  *request  // of a writer in line behind these readers; nil if there is none
+	f      file
+	id     fileID
+	beaten instant
+	hinted instant  // when readers were last asked by what may be nobody
+	urged  instant  // when it was last found to be somebody
+	claim  *request // of a writer in line behind these readers; nil if there is none
 }
 
 const (
@@ -59,15 +61,15 @@ func (a *acquirer) held(m made) *hold {
 	return &hold{
 		dir:    a.dir,
 		upload: a.upload,
-		name:   a.upload.file,
 		token:  m.stamp.Token,
-		mode:   a.mode,
-		keeps:  m.stamp.Keeps,
-		start:  time.Now(),
-		beaten: time.Now(),
+		shared: a.mode == shared,
+		locks:  m.stamp.Keeps.locks(),
+		beats:  m.stamp.Keeps.beats(),
+		start:  monotonic(),
+		beaten: monotonic(),
 		logger: a.logger,
 		f:      m.f,
-		info:   m.info,
+		id:     m.info.id,
 	}
 }
 
@@ -79,12 +81,12 @@ func (h *hold) look() {
 	if h.closed {
 		return
 	}
-	own, err := h.dir.isOwn(h.name, h.f, h.info, h.token)
+	own, err := h.dir.isOwn(h.upload.file, h.id, h.token)
 	if err != nil {
-		h.logger.Warn("cannot look at a held lock", "file", h.dir.pathOf(h.name), "cause", err)
+		h.logger.Warn("cannot look at a held lock", "file", h.path(), "cause", err)
 		return
 	}
-	if own && h.keeps.beats() && time.Since(h.beaten) >= beatEvery {
+	if own && h.beats && h.beaten.since() >= beatEvery {
 		h.beat()
 	}
 	claims := own && h.keepClaim()
@@ -94,17 +96,17 @@ func (h *hold) look() {
 	h.doubtful = false
 	h.looked = h.settled // from then on, what happens is reported
 	if own {
-		h.seen = time.Now()
+		h.seen = monotonic()
 	}
 	if h.ended {
 		return
 	}
-	if own && !wanted && !claims && h.mode == shared && h.wanted { // who claimed it has given up
+	if own && !wanted && !claims && h.shared && h.wanted { // who claimed it has given up
 		h.wanted = false
 		h.upload.admit()
 		h.upload.press()
 	}
-	if h.mode == shared && (claims || wanted) {
+	if h.shared && (claims || wanted) {
 		h.lookLater()
 	}
 	if own && !wanted {
@@ -112,14 +114,23 @@ func (h *hold) look() {
 	}
 	if !own && !h.lost {
 		h.lost = true
-		h.logger.Warn("lock lost: its file was removed or replaced", "file", h.dir.pathOf(h.name))
+		h.logger.Warn("lock lost: its file was removed or replaced", "file", h.path())
 	}
 	h.wanted = h.wanted || wanted
 	h.upload.ask()
 }
 
+func (h *hold) mode() mode {
+	if h.shared {
+		return shared
+	}
+	return exclusive
+}
+
+func (h *hold) path() string { return h.dir.pathOf(h.upload.file) }
+
 // unseen says that a loss of the file could have gone unnoticed. The registry's mu is held.
-func (h *hold) unseen() bool { return !h.looked && time.Since(h.seen) > checkLife }
+func (h *hold) unseen() bool { return !h.looked && h.seen.since() > checkLife }
 
 // contended says that another process waits for the lock, as far as is known. The registry's mu
 // is held.
@@ -128,7 +139,7 @@ func (h *hold) contended() bool { return h.wanted || h.doubtful }
 // keepClaim claims the lock for a writer that waits in line behind these readers, so that no
 // reader of another process gets in before it. It says whether there is such a claim.
 func (h *hold) keepClaim() bool {
-	if h.mode == exclusive {
+	if !h.shared {
 		return false
 	}
 	if process.mu.Lock(); !h.upload.hasWriter() {
@@ -172,31 +183,31 @@ func (h *hold) lookLater() {
 func (h *hold) requested() bool {
 	stop := h.upload.name + stopSuffix
 	switch {
-	case h.mode == exclusive && h.sure:
+	case !h.shared && h.sure:
 		return h.dir.requested(stop)
-	case h.mode == exclusive:
+	case !h.shared:
 		h.sure = true
 		claimed, _ := h.dir.claimed(stop, glanceForClaim, true)
 		return claimed
 	}
 	claimed, hint := h.dir.claimed(stop, lookForClaim, true)
 	if hint {
-		switch age := time.Since(h.hinted); {
+		switch age := h.hinted.since(); {
 		case age > requestLife:
-			h.hinted = time.Now()
+			h.hinted = monotonic()
 		case age > hintAfter:
-			h.urged = time.Now()
+			h.urged = monotonic()
 		}
 	}
-	return claimed || time.Since(h.urged) < urgeLife
+	return claimed || h.urged.since() < urgeLife
 }
 
 func (h *hold) beat() {
 	if err := h.f.touch(); err != nil {
-		h.logger.Warn("cannot touch a held lock", "file", h.dir.pathOf(h.name), "cause", err)
+		h.logger.Warn("cannot touch a held lock", "file", h.path(), "cause", err)
 		return
 	}
-	h.beaten = time.Now()
+	h.beaten = monotonic()
 }
 
 // release removes the lock file if the name still is its own, and gives back the kernel lock.
@@ -209,12 +220,12 @@ func (h *hold) release() (claim *request, err error) {
 	// A child process between fork and exec has a copy of the descriptor, which would keep the
 	// lock for a moment. On a file that has lost its name, it is in nobody's way.
 	if !removed {
-		if uerr := h.f.unlock(); err == nil && uerr != nil && h.keeps.locks() {
-			err = fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), uerr)
+		if uerr := h.f.unlock(); err == nil && uerr != nil && h.locks {
+			err = fmt.Errorf("unlock %s: %w", h.path(), uerr)
 		}
 	}
 	if cerr := h.f.close(); err == nil && cerr != nil {
-		err = fmt.Errorf("unlock %s: close: %w", h.dir.pathOf(h.name), cerr)
+		err = fmt.Errorf("unlock %s: close: %w", h.path(), cerr)
 	}
 	return h.claim, err
 }
@@ -224,15 +235,15 @@ func (h *hold) release() (claim *request, err error) {
 // Invariant: only who has the kernel lock of the file that the name points to removes or
 // replaces the name. So the name cannot change between the look and the removal.
 func (h *hold) remove() (removed bool, err error) {
-	own, err := h.dir.isOwn(h.name, h.f, h.info, h.token)
+	own, err := h.dir.isOwn(h.upload.file, h.id, h.token)
 	if err == nil && !own {
 		return false, h.lostError()
 	}
-	if err == nil && h.mode == shared {
+	if err == nil && h.shared {
 		own, err = h.isLast()
 	}
 	if err == nil && own {
-		if err = h.dir.remove(h.name); vanished(err) { // a stranger was quicker
+		if err = h.dir.remove(h.upload.file); vanished(err) { // a stranger was quicker
 			return false, h.lostError()
 		}
 	}
@@ -243,7 +254,7 @@ func (h *hold) remove() (removed bool, err error) {
 }
 
 func (h *hold) lostError() error {
-	return fmt.Errorf("unlock %s: %w", h.dir.pathOf(h.name), ErrLockLost)
+	return fmt.Errorf("unlock %s: %w", h.path(), ErrLockLost)
 }
 
 // isLast turns a reader's kernel lock into an exclusive one, which only the last reader gets.
@@ -258,17 +269,17 @@ func (h *hold) isLast() (bool, error) {
 	switch {
 	case errors.Is(err, filelock.ErrBusy):
 		return false, nil
-	case h.dir.lockless(err) && !h.keeps.locks(): // then nobody else could join
+	case h.dir.lockless(err) && !h.locks: // then nobody else could join
 		return true, nil
 	case err != nil:
-		return false, fmt.Errorf("lock %s: %w", h.dir.pathOf(h.name), err)
+		return false, fmt.Errorf("lock %s: %w", h.path(), err)
 	}
-	return h.dir.isOwn(h.name, h.f, h.info, h.token)
+	return h.dir.isOwn(h.upload.file, h.id, h.token)
 }
 
-// isOwn says whether name still is the open file f, last seen as info. A file server may
-// give a file another number each time, as CIFS does; there the token decides.
-func (d *directory) isOwn(name string, f file, info fileInfo, token string) (bool, error) {
+// isOwn says whether name still is the file id. A file server may give a file another number
+// each time, as CIFS does; there the token decides.
+func (d *directory) isOwn(name string, id fileID, token string) (bool, error) {
 	at, err := d.stat(name)
 	if vanished(err) {
 		return false, nil
@@ -276,7 +287,7 @@ func (d *directory) isOwn(name string, f file, info fileInfo, token string) (boo
 	if err != nil {
 		return false, err
 	}
-	if sameFile(at, info) {
+	if sameFile(at.id, id) {
 		return true, nil
 	}
 	if !d.remote || token == "" {

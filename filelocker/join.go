@@ -74,7 +74,7 @@ func (a *acquirer) joined(f file) (made, error) {
 	if err != nil || s.Mode != shared || !s.Keeps.locks() {
 		return made{}, errAgain
 	}
-	own, err := a.dir.isOwn(name, f, info, s.Token)
+	own, err := a.dir.isOwn(name, info.id, s.Token)
 	if err == nil && !own {
 		err = errAgain
 	}

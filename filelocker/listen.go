@@ -97,7 +97,7 @@ func (l *listener) close() {
 
 // notify is told by the watch that name may have changed, or anything if it is nil. It wakes
 // who waits for that and answers whether anybody did.
-func (d *directory) notify(name []byte) (mattered bool) {
+func (d *directory) notify(name []byte, appeared bool) (mattered bool) {
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	if name == nil {
@@ -130,7 +130,8 @@ func (d *directory) notify(name []byte) (mattered bool) {
 			d.listener.look(d, u.hold)
 			return true
 		}
-		return u.wakeWaiter()
+		// A new lock file lets nobody in but readers.
+		return (u.heedsNew || !appeared) && u.wakeWaiter()
 	}
 	if bytes.HasPrefix(name, []byte(tempPrefix)) && d.linked() {
 		// The kernel reports the death of a holder under the first name of its file, which

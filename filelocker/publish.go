@@ -113,7 +113,7 @@ func (d *directory) linkKeepsLock(temp string) bool {
 // confirm finds out whether m is what the name points to. The name decides, not the answer
 // of the call: a cleaner may have moved the file, and a file server may have lost the answer.
 func (d *directory) confirm(name string, m made, err error) (made, error) {
-	own, serr := d.isOwn(name, m.f, m.info, m.stamp.Token)
+	own, serr := d.isOwn(name, m.info.id, m.stamp.Token)
 	if own && serr == nil {
 		return m, nil
 	}
@@ -147,7 +147,7 @@ func (d *directory) create(name string, how mode) (made, error) {
 	}
 	if err != nil {
 		if info, serr := f.stat(); serr == nil {
-			if own, oerr := d.isOwn(name, f, info, ""); own && oerr == nil {
+			if own, oerr := d.isOwn(name, info.id, ""); own && oerr == nil {
 				_ = d.remove(name)
 			}
 		}
@@ -167,11 +167,11 @@ func (d *directory) takeOver(u *upload, how mode, spare *made, corpse file, info
 	name := u.file
 	if spare != nil {
 		m = *spare
-	} else if m, err = d.stage(u.name, how, &info); err != nil {
+	} else if m, err = d.stage(u.name, how, &info.id); err != nil {
 		return made{}, err
 	}
 	// A stock process knows no kernel locks and may have removed the name meanwhile.
-	own, err := d.isOwn(name, corpse, info, token)
+	own, err := d.isOwn(name, info.id, token)
 	if err == nil && !own {
 		err = errAgain
 	}
@@ -196,7 +196,7 @@ func (d *directory) takeOver(u *upload, how mode, spare *made, corpse file, info
 //
 // What a stock process has put there since the last look is no dead file, and gets its name back.
 func (d *directory) bury(name string, m made, corpse file, info fileInfo) (made, error) {
-	own, err := d.isOwn(m.temp, corpse, info, "")
+	own, err := d.isOwn(m.temp, info.id, "")
 	switch {
 	case err == nil && own:
 		_ = d.remove(m.temp) // else it goes with the next lock file that is made

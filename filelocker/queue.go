@@ -27,6 +27,7 @@ type upload struct {
 
 	waiting   bool          // the one with the turn waits for another process
 	heedsStop bool          // and may go on when the request of a third one ends
+	heedsNew  bool          // or when somebody else gets the lock
 	wake      chan struct{} // tells it to look again; nil until somebody waits
 }
 
@@ -38,8 +39,8 @@ type holder struct {
 	gone    <-chan struct{} // closed when nobody waits for its answer any more; may be nil
 	release func()          // asks the holder to let go
 	asked   bool
+	at      int32     // in owners
 	granted chan turn // nil if it never stood in line
-	at      int       // in owners
 	below   *holder   // what the lock object held before
 }
 
@@ -131,7 +132,7 @@ func (d *directory) queue(ctx context.Context, u *upload, w *holder) (*upload, t
 // open says whether a reader can join the readers of this process. The registry's mu is held.
 func (u *upload) open() bool {
 	h := u.hold
-	return h != nil && h.mode == shared && !h.wanted && !h.lost && len(u.line) == 0
+	return h != nil && h.shared && !h.wanted && !h.lost && len(u.line) == 0
 }
 
 // admit lets the readers at the head of the line join. The registry's mu is held.
@@ -157,7 +158,7 @@ func (u *upload) own(w *holder, h *hold) {
 }
 
 func (u *upload) add(w *holder) {
-	w.at = len(u.owners)
+	w.at = int32(len(u.owners))
 	u.owners = append(u.owners, w)
 	w.below = w.lock.held
 	w.lock.held, w.lock.upload = w, u
@@ -179,7 +180,7 @@ func (u *upload) drop(w *holder) {
 // registry's mu is held.
 func (u *upload) handOver() bool {
 	h := u.hold
-	if len(u.line) == 0 || h.mode == shared || u.line[0].mode == shared || h.lost || h.contended() {
+	if len(u.line) == 0 || h.shared || u.line[0].mode == shared || h.lost || h.contended() {
 		return false
 	}
 	next := u.shift()
@@ -239,7 +240,7 @@ func (u *upload) press() {
 	if len(u.line) > 0 || u.hold != nil && (u.hold.wanted || u.hold.lost) {
 		u.ask()
 	}
-	if u.hold != nil && u.hold.mode == shared {
+	if u.hold != nil && u.hold.shared {
 		u.dir.listener.look(u.dir, u.hold)
 	}
 }

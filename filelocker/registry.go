@@ -58,8 +58,9 @@ type directory struct {
 
 	// Guarded by the registry's mu.
 	refs      int
-	checked   time.Time // when the path was last seen to lead here
-	idleSince time.Time
+	checked   instant // when checkedBy was seen to lead here
+	checkedBy dirKey  // the last one that was looked at
+	idleSince instant
 	uploads   map[string]*upload
 
 	listener listener
@@ -95,7 +96,7 @@ func (r *registry) enter(key dirKey, name string, interval time.Duration, logger
 		r.mu.Lock()
 		if d := r.byPath[key]; d != nil && d.id == id {
 			d.refs++
-			d.checked = time.Now()
+			d.checked, d.checkedBy = monotonic(), key
 			r.mu.Unlock()
 			return d, nil
 		}
@@ -119,7 +120,10 @@ func (r *registry) inUse(key dirKey, name string) *directory {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d := r.byPath[key]
-	if d == nil || d.uploads[name] == nil || d.uploads[name].hold == nil || time.Since(d.checked) > checkLife {
+	if d == nil || d.checkedBy != key || d.checked.since() > checkLife {
+		return nil
+	}
+	if u := d.uploads[name]; u == nil || u.hold == nil {
 		return nil
 	}
 	d.refs++
@@ -195,10 +199,10 @@ func (r *registry) leave(d *directory) {
 	if d.refs--; d.refs > 0 {
 		return
 	}
-	if d.idleSince.IsZero() {
+	if d.idleSince == 0 {
 		r.idle = append(r.idle, d)
 	}
-	d.idleSince = time.Now()
+	d.idleSince = monotonic()
 	r.schedule()
 }
 
@@ -227,7 +231,7 @@ func (r *registry) schedule() {
 // sweep lets holds that have become long listen, and closes directories out of use.
 func (r *registry) sweep() {
 	r.mu.Lock()
-	now := time.Now()
+	now := monotonic()
 	r.timed = false
 	for _, h := range r.grown(now) {
 		h.settled = true
@@ -244,14 +248,14 @@ func (r *registry) sweep() {
 }
 
 // grown takes the holds that have lasted for listenAfter from the young. mu is held.
-func (r *registry) grown(now time.Time) (settled []*hold) {
+func (r *registry) grown(now instant) (settled []*hold) {
 	n := 0
 	for _, h := range r.young {
 		if h.ended {
 			n++
 			continue
 		}
-		if now.Sub(h.start) < listenAfter {
+		if now.sub(h.start) < listenAfter {
 			break
 		}
 		settled = append(settled, h)
@@ -266,13 +270,13 @@ func (r *registry) grown(now time.Time) (settled []*hold) {
 }
 
 // unused takes the directories that nobody has used for linger from the registry. mu is held.
-func (r *registry) unused(now time.Time) (closing []*directory) {
+func (r *registry) unused(now instant) (closing []*directory) {
 	var later []*directory
 	for _, d := range r.idle {
 		switch {
 		case d.refs > 0:
-			d.idleSince = time.Time{}
-		case now.Sub(d.idleSince) < linger:
+			d.idleSince = 0
+		case now.sub(d.idleSince) < linger:
 			later = append(later, d)
 		default:
 			closing = append(closing, d)

@@ -47,9 +47,12 @@ type made struct {
 // errStuck says that the maker of a file has stopped in the middle.
 var errStuck = errors.New("stuck")
 
+// errMaking says that another process is making one.
+var errMaking = errors.New("in the making")
+
 // stage makes a lock file under a temporary name. doomed is a dead lock file whose kernel
 // lock the caller has, or nil.
-func (d *directory) stage(upload string, how mode, doomed *fileInfo) (made, error) {
+func (d *directory) stage(upload string, how mode, doomed *fileID) (made, error) {
 	for n := range maxStages {
 		m, swept, err := d.stageAt(tempName(upload, n), how, doomed)
 		// Who was killed here may have kept others waiting, who went on to the next names.
@@ -64,7 +67,7 @@ func (d *directory) stage(upload string, how mode, doomed *fileInfo) (made, erro
 }
 
 // stageAt also says whether a killed process had left a file under that name.
-func (d *directory) stageAt(temp string, how mode, doomed *fileInfo) (m made, swept bool, err error) {
+func (d *directory) stageAt(temp string, how mode, doomed *fileID) (m made, swept bool, err error) {
 	f, err := d.open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if errors.Is(err, fs.ErrExist) {
 		if d.isUpload(temp) {
@@ -107,7 +110,7 @@ func (d *directory) stillNamed(name string, m made) (bool, error) {
 	if !d.remote && m.info.links >= 0 {
 		return m.info.links > 0, nil
 	}
-	return d.isOwn(name, m.f, m.info, m.stamp.Token)
+	return d.isOwn(name, m.info.id, m.stamp.Token)
 }
 
 // stampFile locks the new file f and writes who has it.
@@ -151,7 +154,7 @@ func (f file) tryLockAs(how mode) error {
 
 // sweepStage removes what a killed process left under a temporary name. Its kernel lock
 // tells it from one that is being made: whoever has that may remove the name.
-func (d *directory) sweepStage(temp string, doomed *fileInfo) (swept bool, err error) {
+func (d *directory) sweepStage(temp string, doomed *fileID) (swept bool, err error) {
 	f, err := d.openToLock(temp)
 	switch {
 	case vanished(err):
@@ -166,7 +169,7 @@ func (d *directory) sweepStage(temp string, doomed *fileInfo) (swept bool, err e
 	if err != nil {
 		return false, fmt.Errorf("stat %s: %w", d.pathOf(temp), err)
 	}
-	if doomed == nil || !sameFile(info, *doomed) { // a crash between link and unlink leaves both names
+	if doomed == nil || !sameFile(info.id, *doomed) { // a crash between link and unlink leaves both names
 		err = f.tryLock()
 		defer f.unlock()
 	}
@@ -183,7 +186,7 @@ func (d *directory) sweepStage(temp string, doomed *fileInfo) (swept bool, err e
 		return false, d.stuck(fileInfo{})
 	}
 	s, _ := parseStamp(content)
-	if own, err := d.isOwn(temp, f, info, s.Token); err != nil || !own {
+	if own, err := d.isOwn(temp, info.id, s.Token); err != nil || !own {
 		return false, err
 	}
 	if err := d.remove(temp); err != nil && !vanished(err) {
@@ -196,7 +199,7 @@ func (d *directory) sweepStage(temp string, doomed *fileInfo) (swept bool, err e
 // can see, the one name is what keeps two from taking over at once, and there is no other.
 func (d *directory) stuck(info fileInfo) error {
 	if d.remote || time.Since(info.modified) < stuckAfter {
-		return errAgain
+		return errMaking
 	}
 	return errStuck
 }
@@ -219,9 +222,9 @@ func isStamp(content []byte) bool {
 
 // discard removes a staged file that did not become a lock, if the name still is its own.
 func (d *directory) discard(m made) {
-	if own, err := d.isOwn(m.temp, m.f, m.info, m.stamp.Token); own && err == nil {
-		_ = d.remove(m.temp)
+	own, err := d.isOwn(m.temp, m.info.id, m.stamp.Token)
+	if err != nil || !own || d.remove(m.temp) != nil {
+		_ = m.f.unlock()
 	}
-	_ = m.f.unlock()
 	m.f.close()
 }

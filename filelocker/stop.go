@@ -31,9 +31,9 @@ type request struct {
 	mode   mode // what is wanted
 	posted bool
 	f      file
-	info   fileInfo
+	id     fileID
 
-	touched time.Time
+	touched instant
 }
 
 // post puts the request on disk, keeps it fresh, and puts it there again if it has been taken
@@ -42,12 +42,12 @@ type request struct {
 func (r *request) post() error {
 	if r.posted {
 		at, err := r.dir.stat(r.name)
-		own := err == nil && sameFile(at, r.info)
-		if own && time.Since(r.touched) < touchEvery {
+		own := err == nil && sameFile(at.id, r.id)
+		if own && r.touched.since() < touchEvery {
 			return nil
 		}
 		if own && r.f.touch() == nil {
-			r.touched = time.Now()
+			r.touched = monotonic()
 			return nil
 		}
 		if own && r.dir.isRequest(r.name, at) {
@@ -67,7 +67,12 @@ func (r *request) post() error {
 }
 
 func (r *request) try() (again bool, err error) {
-	f, err := r.dir.open(r.name, os.O_RDWR|os.O_CREATE)
+	f, err := r.dir.open(r.name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err == nil {
+		r.touched = monotonic()
+	} else if r.touched = 0; errors.Is(err, fs.ErrExist) { // the holder is not told of it yet
+		f, err = r.dir.open(r.name, os.O_RDWR|os.O_CREATE)
+	}
 	if errors.Is(err, fs.ErrPermission) {
 		f, err = r.dir.open(r.name, os.O_RDONLY)
 	}
@@ -94,11 +99,11 @@ func (r *request) try() (again bool, err error) {
 		return false, nil
 	}
 	at, serr := r.dir.stat(r.name)
-	if serr != nil || !sameFile(at, info) {
+	if serr != nil || !sameFile(at.id, info.id) {
 		r.drop()
 		return true, nil
 	}
-	r.info, r.posted = info, true
+	r.id, r.posted = info.id, true
 	return false, nil
 }
 
@@ -127,7 +132,7 @@ func (d *directory) removeRequest(name string, f file) {
 	if err != nil || !d.isRequest(name, info) {
 		return
 	}
-	if at, err := d.stat(name); err == nil && sameFile(at, info) {
+	if at, err := d.stat(name); err == nil && sameFile(at.id, info.id) {
 		_ = d.remove(name)
 	}
 }
@@ -150,6 +155,11 @@ func (d *directory) isUpload(name string) bool {
 //
 // look finds out whether somebody has locked the file; if not, it is locked afterwards.
 func (d *directory) claimed(name string, look func(file) (bool, error), sweep bool) (claimed, abandoned bool) {
+	if !d.remote { // mostly there is none, which this tells sooner than an open does
+		if _, err := d.stat(name); vanished(err) {
+			return false, false
+		}
+	}
 	f, err := d.openToLock(name)
 	if vanished(err) || notAFile(err) {
 		return false, false

@@ -80,6 +80,16 @@ unsigned sawShared : MAX;       /* acquirer.seen is a shared hold */
 unsigned leftover : MAX;        /* acquirer.leftover */
 unsigned second : MAX;          /* makes its lock file under the second temporary name */
 unsigned posted : MAX;          /* request.posted */
+#ifdef COARSE
+#define TOLD(p) true            /* it is touched when it is locked, and not again */
+#define TELLS(p,yes) skip
+#define TOUCH_NOW STOP_EVENT
+#else
+#define TOLD(p) HAS(told, p)
+#define TELLS(p,yes) told = (told & ~BIT(p)) | (yes << p)
+#define TOUCH_NOW skip
+unsigned told : MAX;            /* its request was made or touched by itself, and is not touched again soon */
+#endif
 unsigned doubtful : MAX;        /* hold.doubtful: was refused at a request when it got the lock */
 unsigned asked : MAX;           /* a holder has heard that it is wanted, or that its lock is lost */
 unsigned stubborn : MAX;        /* a holder that lets go only when asked */
@@ -196,9 +206,54 @@ inline busy(p) {
 	fi
 }
 
+/* A lock file that appears where there was none tells a writer that waits nothing. */
+#define HEARS_NEW(p) (HAS(onLock, p) && !(phase[p] == WAIT && WRITES(p)))
+inline nameNew(i) {
+	LOCK = i;
+	ev = ev | (onLock & ((HEARS_NEW(0) -> 1 : 0) | (HEARS_NEW(1) -> 2 : 0) | (HEARS_NEW(2) -> 4 : 0)))
+}
+
+/*
+ * Another process makes a lock file, and is about to have the lock. A writer waits; a reader, who
+ * may be able to join, tries again.
+ */
+inline making(p) {
+#if defined(COARSE) && WRITERS != 7
+	again(p)	/* as a writer does that gets there a moment later */
+#else
+	if
+	:: WRITES(p) ->
+		CLR(second, p); SET(soon, p);
+		if
+		:: G[p] -> closeG(p)
+		:: else
+		fi;
+		busy(p)
+	:: else -> again(p)
+	fi
+#endif
+}
+
+/* A writer asks before it listens. */
 inline listen(p) {
-	phase[p] = WAIT; SET(onLock, p); CLR(ev, p);
-	look(p)
+	phase[p] = WAIT;
+	if
+	:: WRITES(p) -> CLR(soon, p); CLR(sawShared, p); pc[p] = POST
+	:: else -> hear(p); look(p)
+	fi
+}
+inline hear(p) { SET(onLock, p); CLR(ev, p) }
+inline hasAsked(p) {
+	if
+	:: HAS(onLock, p) -> pc[p] = OPEN
+	:: else ->
+		hear(p);
+#ifdef COARSE
+		pc[p] = OPEN	/* nobody removes what it has locked */
+#else
+		pc[p] = POST
+#endif
+	fi
 }
 
 /* A writer asks and then tries; a reader first looks for a claim. */
@@ -361,9 +416,12 @@ inline claimRemove(p) {
 	dropStop(); pc[p] = CLAIM_CLOSE
 }
 inline touch(p) {
-	reportS(p);
 	if
-	:: WRITES(p) -> pc[p] = OPEN
+	:: TOLD(p)
+	:: else -> reportS(p); TELLS(p, 1)
+	fi;
+	if
+	:: WRITES(p) -> hasAsked(p)
 	:: else -> pc[p] = SLEEP
 	fi
 }
@@ -494,7 +552,7 @@ proctype Process(byte p) {
 	   }
 	:: d_step { AT(SWEEP_TRY) -> SAY;
 		if
-		:: REFUSED_X(p, T[p]) -> closeT(p); again(p)
+		:: REFUSED_X(p, T[p]) -> closeT(p); making(p)
 		:: else -> ex[T[p]] = p+1; pc[p] = SWEEP_SAME
 		fi
 	   }
@@ -531,7 +589,7 @@ proctype Process(byte p) {
 	:: d_step { AT(PUBLISH) -> SAY;
 		assert(TEMP[NTH(p)] == F[p] || TEMP_GOES);
 		if
-		:: !LOCK -> nameLock(TEMP[NTH(p)]); dropTemp(NTH(p)); CLR(second, p); SET(made, p); enter(p)
+		:: !LOCK -> nameNew(TEMP[NTH(p)]); dropTemp(NTH(p)); CLR(second, p); SET(made, p); enter(p)
 		:: else -> pc[p] = OPEN		/* what is staged is kept for a takeover */
 		fi
 	   }
@@ -664,8 +722,8 @@ proctype Process(byte p) {
 	:: d_step { AT(TOUCH) -> SAY; touch(p) }
 	:: d_step { AT(POST_OPEN) -> SAY;
 		if
-		:: STOP -> S[p] = STOP
-		:: else -> alloc(NL+1, NL+NS); STOP = new; S[p] = new; new = 0; STOP_EVENT
+		:: STOP -> S[p] = STOP; TELLS(p, 0)
+		:: else -> alloc(NL+1, NL+NS); STOP = new; S[p] = new; new = 0; STOP_EVENT; TELLS(p, 1)
 		fi;
 #ifdef BREAK_CLAIM
 		pc[p] = POST_SAME
@@ -679,14 +737,14 @@ proctype Process(byte p) {
 	:: d_step { AT(POST_LOCK) -> SAY;
 		if
 		:: REFUSED_S(p, S[p]) -> closeS(p); pc[p] = POST_OPEN
-		:: else -> SET(sh[S[p]], p); writerStands(S[p]); pc[p] = POST_SAME
+		:: else -> SET(sh[S[p]], p); writerStands(S[p]); TOUCH_NOW; pc[p] = POST_SAME
 		fi
 	   }
 	:: d_step { AT(POST_SAME) -> SAY;
 		if
 		:: STOP != S[p] -> closeS(p); pc[p] = POST_OPEN
-		:: STOP == S[p] && WRITES(p) -> SET(posted, p); SET(claim, p); pc[p] = OPEN
-		:: else -> SET(posted, p); pc[p] = SLEEP
+		:: STOP == S[p] && WRITES(p) -> SET(posted, p); SET(claim, p); hasAsked(p)
+		:: else -> SET(posted, p); TOUCH_NOW; pc[p] = SLEEP
 		fi
 	   }
 
@@ -694,7 +752,7 @@ proctype Process(byte p) {
 
 	:: d_step { AT(WITHDRAW) -> SAY;
 		if
-		:: HAS(posted, p) -> CLR(posted, p); unclaim(BIT(p)); unlock(p, S[p]); pc[p] = WITHDRAW_TRY
+		:: HAS(posted, p) -> CLR(posted, p); TELLS(p, 0); unclaim(BIT(p)); unlock(p, S[p]); pc[p] = WITHDRAW_TRY
 		:: else -> withdrawn(p)
 		fi
 	   }
@@ -789,7 +847,7 @@ proctype Process(byte p) {
 inline kill(p) {
 	printf("%d killed\n", p);
 	leave(p); unclaim(BIT(p));
-	CLR(trying, p); CLR(soon, p); CLR(sawShared, p); CLR(leftover, p); CLR(posted, p); CLR(quit, p); CLR(made, p); CLR(second, p);
+	CLR(trying, p); CLR(soon, p); CLR(sawShared, p); CLR(leftover, p); CLR(posted, p); TELLS(p, 0); CLR(quit, p); CLR(made, p); CLR(second, p);
 	lookEnds(p); bar[p] = 0; rounds[p] = 0; dirty = 1; soiled = 1; fresh = 0;
 	reportF(p); reportS(p);
 	pc[p] = DIE
@@ -847,7 +905,7 @@ proctype Stock() {
 		if
 		:: LOCK -> stock = STOCK_READ
 		:: else ->
-			alloc(1, NL); kind[new] = STOCKS; maker[new] = MAX; nameLock(new); new = 0;
+			alloc(1, NL); kind[new] = STOCKS; maker[new] = MAX; nameNew(new); new = 0;
 #ifdef STOCK_TOO
 			assert(!writing && !reading);
 #endif

@@ -32,7 +32,7 @@ type Options struct {
 
 // Watch is a subscription to the changes in one directory.
 type Watch struct {
-	notify func(name []byte) bool
+	notify func(name []byte, appeared bool) bool
 	remove func()
 
 	closing sync.Once
@@ -43,11 +43,11 @@ type Watch struct {
 // New watches dir, which must stay open until Close has returned.
 //
 // notify is called with the name in dir that may have changed, or nil when everything may
-// have. It answers whether the name mattered to it: a watch whose directory is busy with
+// have. appeared says that there is a file of that name since now, and nothing else. It answers whether the name mattered to it: a watch whose directory is busy with
 // names that matter to nobody reads them in bursts, up to a millisecond late. It is called
 // from one goroutine at a time, must not block, must not keep name, and must not call
 // New or Close.
-func New(dir *os.File, opts Options, notify func(name []byte) bool) *Watch {
+func New(dir *os.File, opts Options, notify func(name []byte, appeared bool) bool) *Watch {
 	w := &Watch{notify: notify, quit: make(chan struct{})}
 	remote := Remote(dir)
 	if !opts.Poll {
@@ -91,7 +91,7 @@ func (w *Watch) tick(interval time.Duration) {
 	for {
 		select {
 		case <-ticker.C:
-			w.notify(nil)
+			w.notify(nil, false)
 		case <-w.quit:
 			return
 		}

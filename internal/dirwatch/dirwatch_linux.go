@@ -1,13 +1,11 @@
 package dirwatch
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -38,18 +36,18 @@ var kernel instance
 type instance struct {
 	mu     sync.Mutex
 	fd     int
-	stop   int // eventfd that ends the reader
+	ready  *os.File // says when fd can be read, see newReadiness
 	done   chan struct{}
 	dirs   map[int32][]*subscription // by watch descriptor; nil when there is no instance
 	adding int                       // watches under way, which keep the instance
 	ended  int                       // watches that were removed
 }
 
-type subscription struct{ notify func([]byte) bool }
+type subscription struct{ notify func([]byte, bool) bool }
 
 // subscribe asks for the watch with mu free: a file server that has gone is asked for the
 // right to read the directory, and must not hold up those who watch others.
-func subscribe(dir *os.File, remote bool, notify func([]byte) bool) (remove func(), err error) {
+func subscribe(dir *os.File, remote bool, notify func([]byte, bool) bool) (remove func(), err error) {
 	in := &kernel
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -103,16 +101,43 @@ func (in *instance) start() error {
 	if err != nil {
 		return os.NewSyscallError("inotify_init1", err)
 	}
-	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	ready, err := newReadiness(fd)
 	if err != nil {
 		unix.Close(fd)
-		return os.NewSyscallError("eventfd", err)
+		return err
 	}
-	in.fd, in.stop = fd, stop
+	in.fd, in.ready = fd, ready
 	in.dirs = make(map[int32][]*subscription)
 	in.done = make(chan struct{})
-	go in.read(fd, stop, in.done)
+	go in.read(fd, ready, in.done)
 	return nil
+}
+
+// newReadiness returns an epoll instance that becomes readable once when fd does, and once more
+// after each EPOLL_CTL_MOD. The runtime's own poller is edge-triggered: with fd itself, it would be woken by each
+// event of a burst, also while nobody reads.
+func newReadiness(fd int) (*os.File, error) {
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err = unix.SetNonblock(ep, true); err == nil { // else os.NewFile keeps it from the poller
+		err = control(ep, unix.EPOLL_CTL_ADD, fd)
+	}
+	if err != nil {
+		unix.Close(ep)
+		return nil, os.NewSyscallError("epoll_ctl", err)
+	}
+	f := os.NewFile(uintptr(ep), "inotify")
+	if err = f.SetReadDeadline(time.Time{}); err != nil { // the poller would not have it
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func control(ep, op, fd int) error {
+	return unix.EpollCtl(ep, op, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(fd)})
 }
 
 func (in *instance) remove(wd int32, s *subscription) {
@@ -146,43 +171,45 @@ func (in *instance) shutUnused() {
 // has: it is let in and finds nobody to tell.
 func (in *instance) shut() {
 	in.dirs = nil
-	one := binary.NativeEndian.AppendUint64(nil, 1)
-	_, _ = unix.Write(in.stop, one)
-	fd, stop, done := in.fd, in.stop, in.done
+	fd, ready, done := in.fd, in.ready, in.done
 	in.mu.Unlock()
+	_ = ready.Close()
 	<-done
 	unix.Close(fd)
-	unix.Close(stop)
 	in.mu.Lock()
 }
 
-// read blocks in poll(2) on a thread of its own instead of the runtime's poller: that one is
-// edge-triggered and would be woken by each event of a burst, also during the pause.
-func (in *instance) read(fd, stop int, done chan<- struct{}) {
+// read waits in the runtime's poller, so that the thread that hears of an event goes on with what
+// it leads to: each wake-up of another thread takes longer than all else together.
+func (in *instance) read(fd int, ready *os.File, done chan<- struct{}) {
 	defer close(done)
+	conn, err := ready.SyscallConn()
+	if err != nil {
+		return // closed already
+	}
 	buf := make([]byte, 64<<10)
-	idle := 0
-	for {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(stop), Events: unix.POLLIN}}
+	for idle := 0; ; {
 		quiet := time.Now()
-		_, _ = unix.Poll(fds, -1)
+		err := conn.Read(func(ep uintptr) bool {
+			var events [1]unix.EpollEvent
+			n, err := unix.EpollWait(int(ep), events[:], 0)
+			return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+		})
+		if err != nil {
+			return
+		}
 		if time.Since(quiet) > maxPause {
 			idle = 0 // a new burst, if it is one
 		}
-		if fds[1].Revents != 0 {
-			return
-		}
 		n, err := unix.Read(fd, buf)
-		if errors.Is(err, syscall.EINTR) || errors.Is(err, syscall.EAGAIN) {
-			continue
-		}
 		if err == nil && in.tell(fd, buf[:n]) {
 			idle = 0
-			continue
-		}
-		// Nobody cared. A few such reads are free; in a burst the kernel collects the rest.
-		if idle++; idle > 4 {
+		} else if idle++; err == nil && idle > 4 {
+			// Nobody cared. A few such reads are free; in a burst the kernel collects the rest.
 			time.Sleep(min(maxPause, 50*time.Microsecond<<min(idle-5, 5)))
+		}
+		if err := conn.Control(func(ep uintptr) { _ = control(int(ep), unix.EPOLL_CTL_MOD, fd) }); err != nil {
+			return
 		}
 	}
 }
@@ -196,7 +223,7 @@ func (in *instance) tell(fd int, events []byte) bool {
 func (in *instance) all() (mattered bool) {
 	for _, subs := range in.dirs {
 		for _, s := range subs {
-			mattered = s.notify(nil) || mattered
+			mattered = s.notify(nil, false) || mattered
 		}
 	}
 	return mattered
@@ -221,8 +248,9 @@ func (in *instance) dispatch(buf []byte) (mattered bool) {
 		} else if len(name) == 0 {
 			continue
 		}
+		appeared := name != nil && event.Mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0
 		for _, s := range in.dirs[event.Wd] {
-			mattered = s.notify(name) || mattered
+			mattered = s.notify(name, appeared) || mattered
 		}
 		if event.Mask&unix.IN_IGNORED != 0 {
 			delete(in.dirs, event.Wd)

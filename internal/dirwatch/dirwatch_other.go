@@ -7,6 +7,6 @@ import (
 	"os"
 )
 
-func subscribe(*os.File, bool, func([]byte) bool) (remove func(), err error) {
+func subscribe(*os.File, bool, func([]byte, bool) bool) (remove func(), err error) {
 	return nil, errors.ErrUnsupported
 }

@@ -31,7 +31,7 @@ type ear struct {
 
 func newEar() *ear { return &ear{more: make(chan struct{}, 1)} }
 
-func (e *ear) hear(name []byte) bool {
+func (e *ear) hear(name []byte, _ bool) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if name == nil {
@@ -75,7 +75,7 @@ func open(t *testing.T, path string) *os.File {
 	return dir
 }
 
-func watch(t *testing.T, path string, opts dirwatch.Options, notify func([]byte) bool) *dirwatch.Watch {
+func watch(t *testing.T, path string, opts dirwatch.Options, notify func([]byte, bool) bool) *dirwatch.Watch {
 	t.Helper()
 	if opts.Interval == 0 {
 		opts.Interval = 10 * time.Millisecond
@@ -171,12 +171,12 @@ func TestRemovedDirectory(t *testing.T) {
 func TestBurst(t *testing.T) {
 	path, heard := t.TempDir(), newEar()
 	var ignored atomic.Int64
-	watch(t, path, dirwatch.Options{}, func(name []byte) bool {
+	watch(t, path, dirwatch.Options{}, func(name []byte, appeared bool) bool {
 		if bytes.HasPrefix(name, []byte("noise")) {
 			ignored.Add(1)
 			return false
 		}
-		return heard.hear(name)
+		return heard.hear(name, appeared)
 	})
 	for i := range 3000 {
 		require.NoError(t, os.WriteFile(filepath.Join(path, fmt.Sprint("noise", i%10)), nil, 0o600))
@@ -199,10 +199,10 @@ func TestOverflow(t *testing.T) {
 	path, heard := t.TempDir(), newEar()
 	enter, leave := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	watch(t, path, dirwatch.Options{}, func(name []byte) bool {
+	watch(t, path, dirwatch.Options{}, func(name []byte, appeared bool) bool {
 		once.Do(func() { close(enter); <-leave })
 		if name == nil {
-			return heard.hear(nil)
+			return heard.hear(nil, false)
 		}
 		return true
 	})
@@ -221,7 +221,7 @@ func TestOverflow(t *testing.T) {
 func TestTicker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var looks int
-		w := dirwatch.New(open(t, t.TempDir()), dirwatch.Options{Interval: time.Second, Poll: true}, func(name []byte) bool {
+		w := dirwatch.New(open(t, t.TempDir()), dirwatch.Options{Interval: time.Second, Poll: true}, func(name []byte, appeared bool) bool {
 			require.Nil(t, name)
 			looks++
 			return true
