@@ -27,7 +27,7 @@ func killed() measure {
 				return nil, err
 			}
 			var peers []peer
-			for _, name := range e.waiting(ours, stockFast, stock) {
+			for _, name := range e.waiting(ours, stockFast, stock, floorWait) {
 				dir, err := e.tempDir()
 				if err != nil {
 					return nil, err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,7 @@ const (
 	channel    = "channel"
 	floor      = "floor"                // the file appears whole and locked
 	floorShort = "floor without rename" // it can be seen empty and unlocked
+	floorWait  = "floor, flock"         // waits in the kernel for whoever has the lock file open
 )
 
 const (
@@ -53,6 +55,8 @@ func newLocker(peer, dir string) (handler.Locker, error) {
 		return memorylocker.New(), nil
 	case floor, floorShort:
 		return newFloor(dir, peer == floor)
+	case floorWait:
+		return flockLocker(dir), nil
 	}
 	return nil, fmt.Errorf("there is no locker %q", peer)
 }
@@ -118,6 +122,33 @@ func (l *floorLock) Unlock() error {
 	}
 	return os.NewSyscallError("close", unix.Close(l.fd))
 }
+
+// flockLocker waits in flock(2), which nobody hears of and no context ends: that is how soon
+// the kernel has one process go on after another one.
+type flockLocker string
+
+func (dir flockLocker) NewLock(id string) (handler.Lock, error) {
+	return &flockLock{path: filepath.Join(string(dir), id+".lock")}, nil
+}
+
+type flockLock struct {
+	path string
+	file *os.File
+}
+
+func (l *flockLock) Lock(context.Context, func()) (err error) {
+	if l.file, err = os.OpenFile(l.path, os.O_RDWR|os.O_CREATE, 0o664); err != nil {
+		return err
+	}
+	for {
+		err := unix.Flock(int(l.file.Fd()), unix.LOCK_EX)
+		if err != unix.EINTR {
+			return os.NewSyscallError("flock", err)
+		}
+	}
+}
+
+func (l *flockLock) Unlock() error { return l.file.Close() }
 
 // now is the system's monotonic clock in nanoseconds, the same in all processes.
 func now() int64 {

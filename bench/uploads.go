@@ -31,7 +31,7 @@ func uploads() measure {
 		setUp: func(ctx context.Context, e *env) ([]peer, error) {
 			var peers []peer
 			for _, fs := range e.fileSystems() {
-				for _, name := range []string{ours, memory, stock, noLocker} {
+				for _, name := range []string{ours, memory, stock, noLocker, floor} {
 					p, err := uploadPeer(e, name, fs.name, fs.dir)
 					if err != nil {
 						return nil, err
