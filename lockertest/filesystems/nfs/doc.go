@@ -7,7 +7,7 @@
 // nfs-ganesha-vfs, and says so if one is missing. Without -nfs it only tests its own parts.
 // TMPDIR must be on a file system with file handles, such as ext4. A guest needs 640 MB of
 // memory. On an idle machine it boots in a few seconds and is about twenty times slower than a
-// real one, so that the whole takes an hour or more.
+// real one: the whole takes about half an hour.
 //
 // The guests run the kernel of Debian's linux-image-cloud-amd64, which is downloaded with
 // apt-get and unpacked, not installed. Their only program is this test itself: as the first
