@@ -90,13 +90,7 @@ type tally struct {
 
 func (way course) withFaults(f *fixture) {
 	f.Helper()
-	c := way.fresh(f)
-	clean := c.trace()
-	require.Equal(f, []string{"locked a", "unlocked a"}, way.run(f, c))
-	const most = 8
-	steps := stepsIn(clean.rest(), f.dir, most)
-	require.Greater(f, len(steps), 10, "system calls of a cycle")
-	c.mustHaveClosed()
+	c, steps := way.steps(f)
 	sum := tally{steps: len(steps), messages: make(map[string]int)}
 	for i, at := range steps {
 		for j, what := range faults {
@@ -115,6 +109,19 @@ func (way course) withFaults(f *fixture) {
 		f.Logf("%4d %s", sum.messages[m], m)
 	}
 	require.Greater(f, sum.faults, 9*sum.missed, "faults that struck")
+}
+
+// steps are what a process that has locked before does on that way.
+func (way course) steps(f *fixture) (*child, []step) {
+	f.Helper()
+	c := way.fresh(f)
+	clean := c.trace()
+	require.Equal(f, []string{"locked a", "unlocked a"}, way.run(f, c))
+	const most = 8
+	steps := stepsIn(clean.rest(), f.dir, most)
+	require.Greater(f, len(steps), 10, "system calls of a cycle")
+	c.mustHaveClosed()
+	return c, steps
 }
 
 // leaks says that the fault leaves a descriptor open: strace keeps the call from being made,

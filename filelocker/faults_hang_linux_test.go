@@ -34,13 +34,7 @@ var hang = fault{inject: "delay_enter=1800000000"}
 func (way course) withHangs(f *fixture) {
 	f.Helper()
 	require.NoError(f, os.Mkdir(f.path(bystanders), 0o777))
-	c := way.fresh(f)
-	clean := c.trace()
-	require.Equal(f, []string{"locked a", "unlocked a"}, way.run(f, c))
-	const most = 8
-	steps := stepsIn(clean.rest(), f.dir, most)
-	require.Greater(f, len(steps), 10, "system calls of a cycle")
-	c.mustHaveClosed()
+	c, steps := way.steps(f)
 	var hung, missed, inTime int
 	for i, at := range steps {
 		if slices.Contains(inMemory, at.call) || !*allFaults && i%4 != 0 {
