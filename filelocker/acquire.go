@@ -275,7 +275,7 @@ func (a *acquirer) probe(f file, locked bool) (made, error) {
 	}
 	spare := a.spare
 	a.spare = nil
-	m, err := a.dir.takeOver(a.upload, a.mode, spare, f, info, v.holder.Token)
+	m, err := a.dir.takeOver(a.upload, a.mode, spare, info, v.holder.Token)
 	if err == nil {
 		a.logger.Info("lock taken over from a dead holder", a.attrs()...)
 	}

@@ -39,7 +39,8 @@
 //
 // A call that the file system does not answer, such as one to a file server that has gone,
 // keeps its Lock or Unlock from returning until it is answered, also when the context has ended.
-// Locks of other uploads do not wait for it.
+// Locks of other uploads do not wait for it, though while it is the watch for their directory,
+// their holders do not hear of requests.
 //
 // The lock does not survive a directory being reached through two file systems that do not
 // share kernel locks, such as an overlayfs mount and its upper directory, or a bindfs mount

@@ -163,7 +163,7 @@ func (d *directory) create(name string, how mode) (made, error) {
 //
 // Invariant: only who has the kernel lock of the file that the name points to replaces it.
 // The new file is locked before it gets the name, so there is no moment without a holder.
-func (d *directory) takeOver(u *upload, how mode, spare *made, corpse file, info fileInfo, token string) (m made, err error) {
+func (d *directory) takeOver(u *upload, how mode, spare *made, info fileInfo, token string) (m made, err error) {
 	name := u.file
 	if spare != nil {
 		m = *spare
@@ -181,7 +181,7 @@ func (d *directory) takeOver(u *upload, how mode, spare *made, corpse file, info
 	}
 	if !d.remote {
 		if err = d.exchange(m.temp, name); err == nil {
-			return d.bury(name, m, corpse, info)
+			return d.bury(name, m, info)
 		}
 	}
 	if err == nil || unsupported(err) {
@@ -195,7 +195,7 @@ func (d *directory) takeOver(u *upload, how mode, spare *made, corpse file, info
 // and to remove one.
 //
 // What a stock process has put there since the last look is no dead file, and gets its name back.
-func (d *directory) bury(name string, m made, corpse file, info fileInfo) (made, error) {
+func (d *directory) bury(name string, m made, info fileInfo) (made, error) {
 	own, err := d.isOwn(m.temp, info.id, "")
 	switch {
 	case err == nil && own:
