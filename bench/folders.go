@@ -95,24 +95,27 @@ func (f *foldersAtWork) round(ctx context.Context, s *series) error {
 	if f.folders < f.all {
 		f.first = (f.first + 389) % f.all
 	}
+	holds := f.peer != floor && f.peer != stock
+	if holds {
+		if err := f.holdAll(ctx, s); err != nil {
+			return err
+		}
+	}
 	ev, err := f.cycler.do(order{Do: "cycles", Peer: f.peer, Dir: f.dir, ID: "busy", Count: f.atOnce, From: f.next, FirstFolder: f.first, Folders: f.folders})
 	if err != nil {
 		return err
 	}
 	ev.Cycles.note(s)
 	f.next += f.atOnce
-	if f.peer == floor || f.peer == stock {
+	if !holds {
 		return nil
 	}
-	return f.handOver(ctx, s)
+	return f.handOver(s)
 }
 
 // handOver has another process ask for some of the locks that are held in all folders in use.
-func (f *foldersAtWork) handOver(ctx context.Context, s *series) error {
+func (f *foldersAtWork) handOver(s *series) error {
 	holder, waiter := f.crowd[0], f.crowd[1]
-	if err := f.holdAll(ctx, s); err != nil {
-		return err
-	}
 	var asked []string
 	for k := range min(10, f.folders) {
 		id := f.id((f.next + k*97) % f.folders)

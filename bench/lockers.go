@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +30,7 @@ const (
 	floor      = "floor"                // the file appears whole and locked
 	floorShort = "floor without rename" // it can be seen empty and unlocked
 	floorWait  = "floor, flock"         // waits in the kernel for whoever has the lock file open
+	floorAsk   = "floor, ask and flock" // and asks for it, by making a file in a directory that is watched
 )
 
 const (
@@ -56,7 +56,9 @@ func newLocker(peer, dir string) (handler.Locker, error) {
 	case floor, floorShort:
 		return newFloor(dir, peer == floor)
 	case floorWait:
-		return flockLocker(dir), nil
+		return flockLocker{dir: dir}, nil
+	case floorAsk:
+		return flockLocker{dir: dir, asks: true}, nil
 	}
 	return nil, fmt.Errorf("there is no locker %q", peer)
 }
@@ -122,33 +124,6 @@ func (l *floorLock) Unlock() error {
 	}
 	return os.NewSyscallError("close", unix.Close(l.fd))
 }
-
-// flockLocker waits in flock(2), which nobody hears of and no context ends: that is how soon
-// the kernel has one process go on after another one.
-type flockLocker string
-
-func (dir flockLocker) NewLock(id string) (handler.Lock, error) {
-	return &flockLock{path: filepath.Join(string(dir), id+".lock")}, nil
-}
-
-type flockLock struct {
-	path string
-	file *os.File
-}
-
-func (l *flockLock) Lock(context.Context, func()) (err error) {
-	if l.file, err = os.OpenFile(l.path, os.O_RDWR|os.O_CREATE, 0o664); err != nil {
-		return err
-	}
-	for {
-		err := unix.Flock(int(l.file.Fd()), unix.LOCK_EX)
-		if err != unix.EINTR {
-			return os.NewSyscallError("flock", err)
-		}
-	}
-}
-
-func (l *flockLock) Unlock() error { return l.file.Close() }
 
 // now is the system's monotonic clock in nanoseconds, the same in all processes.
 func now() int64 {

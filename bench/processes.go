@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -33,7 +35,7 @@ func betweenProcesses() measure {
 			}
 			var peers []peer
 			for _, n := range []int{1, 2, 8, 64} {
-				for _, name := range e.waiting(ours, stockFast, stock) {
+				for _, name := range e.waiting(ours, stockFast, stock, floorAsk) {
 					dir, err := e.tempDir()
 					if err != nil {
 						return nil, err
@@ -111,7 +113,12 @@ func (c crowd) round(ctx context.Context, s *series) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range grips {
+	for id, g := range grips {
+		if c.peer == floorAsk {
+			if err := os.Remove(filepath.Join(c.dir, id+".stop")); err != nil {
+				return err
+			}
+		}
 		if err := noteCrowd(g, s); err != nil {
 			return err
 		}

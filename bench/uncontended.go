@@ -65,13 +65,13 @@ func uncontendedPeers(ctx context.Context, e *env) ([]peer, error) {
 	return peers, pause(ctx, settleTime)
 }
 
-// cycler starts a process that holds some locks in dir. The floor has no notion of holding.
+// cycler starts a process that holds some locks in dir, and listens.
 func cycler(e *env, name, dir string, held int) (*child, error) {
 	w, err := e.start("worker")
 	if err != nil {
 		return nil, err
 	}
-	if held > 0 && name != floor && name != floorShort {
+	if held > 0 {
 		_, err = w.do(order{Do: "fill", Peer: name, Dir: dir, ID: "held", Count: held})
 	}
 	return w, err

@@ -194,6 +194,11 @@ func (w *worker) fill(o order) error {
 		}
 		w.kept = append(w.kept, lock)
 	}
+	if o.Peer == floor || o.Peer == floorShort {
+		if err := listenOnly(o.Dir); err != nil {
+			return err
+		}
+	}
 	w.say(event{What: "filled"})
 	return nil
 }

@@ -13,11 +13,12 @@ import (
 )
 
 const (
-	// firstLook is the time to the first look after an event or a refused try; each further
-	// one takes twice as long, up to the poll interval. The event of a death can come before
-	// the kernel lock is free, and two acquirers that look at the same time refuse each other.
+	// firstLook is the time to the next look after an event and a refused try; each further one
+	// takes twice as long, up to the poll interval. The event of a death can come before the
+	// kernel lock is free.
 	firstLook = 250 * time.Microsecond
-	// nextLook is the same where somebody else has got the lock, who is not about to die.
+	// nextLook is the same where there was no event, or somebody else has got the lock, who is not
+	// about to die.
 	nextLook = 8 * time.Millisecond
 	// makingLook is the longest time to the next look where somebody else is making a lock file: a
 	// writer is not told whether that one got the lock.
@@ -32,6 +33,7 @@ type acquirer struct {
 	*holder
 	upload *upload
 	dir    *directory
+	busy   bool          // this process took another lock here a moment ago
 	every  time.Duration // the longest time between two looks
 	logger *slog.Logger
 	seen   verdict // of the holder found last
@@ -50,7 +52,7 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 	if req == nil {
 		req = &request{dir: a.dir, name: a.upload.name + stopSuffix, mode: a.mode}
 	}
-	if !its.unhurried && !a.keptOut() {
+	if !its.unhurried && !a.asksFirst() && !a.keptOut() {
 		// Mostly nobody holds the lock; if not, try says what is in the way.
 		if m, perr := a.publish(); perr == nil {
 			h = a.held(m)
@@ -69,6 +71,17 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 	return h, err
 }
 
+// asksFirst says whether a writer has somebody to ask. Each waiter in the directory hears of a lock
+// file that is made and not used, so who has the time looks whether there is one. In a process that
+// is busy here, the next lock is more likely to be free than this call to be worth its while.
+func (a *acquirer) asksFirst() bool {
+	if a.busy || a.mode == shared || a.dir.remote {
+		return false
+	}
+	_, err := a.dir.stat(a.upload.file)
+	return err == nil
+}
+
 // wait tries again each time the disk may have changed.
 func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hold, error) {
 	a.setWaiting(true, false)
@@ -85,7 +98,7 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 			return nil, err
 		}
 	}
-	pause := firstLook
+	pause := min(nextLook, a.every)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for log := a.waitLog(); ; {
@@ -95,7 +108,7 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 			return h, err
 		}
 		log()
-		if token := a.seen.holder.Token; token != before && before != "" {
+		if a.seen.holder.Token != before {
 			pause = max(pause, min(nextLook, a.every))
 		}
 		if a.making {
@@ -201,7 +214,7 @@ func (a *acquirer) tryOnce() (made, error) {
 	err = f.tryLock()
 	if errors.Is(err, filelock.ErrBusy) {
 		a.discardSpare()
-		if a.busy(f); a.joinable() {
+		if a.refused(f); a.joinable() {
 			return a.join()
 		}
 		return made{}, errBusy
@@ -236,8 +249,8 @@ func (a *acquirer) discardSpare() {
 	}
 }
 
-// busy notes who has the kernel lock on f.
-func (a *acquirer) busy(f file) {
+// refused notes who has the kernel lock on f.
+func (a *acquirer) refused(f file) {
 	a.seen = verdict{liveness: alive, why: "its kernel lock is held"}
 	if b, err := a.dir.content(f); err == nil {
 		a.seen.holder, _ = parseStamp(b)

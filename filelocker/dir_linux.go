@@ -6,6 +6,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// openBeneath opens a directory below another one (openat2(2), since Linux 5.6).
+func openBeneath(dir int, name string) (fd int, err error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	err = retry(func() (err error) { fd, err = unix.Openat2(dir, name, &how); return err })
+	return fd, err
+}
+
 func renameNew(dir int, from, to string) error {
 	return unix.Renameat2(dir, from, dir, to, unix.RENAME_NOREPLACE)
 }

@@ -23,22 +23,28 @@ type handle struct {
 	id   dirID
 }
 
-func openDir(path, folder string) (handle, error) {
+func openDir(path string) (handle, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return handle{}, err
 	}
-	if folder != "" {
-		sub, err := root.OpenRoot(folder)
-		root.Close()
-		if err != nil {
-			return handle{}, &folderError{err}
-		}
-		root = sub
+	return newHandle(root, path)
+}
+
+// openFolder opens folder below the directory h, which is at path, and never leaves that.
+func (h handle) openFolder(path, folder string) (handle, error) {
+	root, err := h.root.OpenRoot(folder)
+	if err != nil {
+		return handle{}, &folderError{err}
 	}
-	h := handle{root: root}
+	return newHandle(root, filepath.Join(path, folder))
+}
+
+// newHandle takes over root, which is at path.
+func newHandle(root *os.Root, path string) (h handle, err error) {
+	h.root = root
 	if h.file, err = root.Open("."); err == nil {
-		h.id, err = statDir(filepath.Join(path, folder))
+		h.id, err = statDir(path)
 	}
 	if err != nil {
 		root.Close()

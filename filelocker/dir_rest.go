@@ -8,6 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func openBeneath(int, string) (int, error) { return 0, unix.ENOSYS }
+
 // renameNew leaves it to link, which is as atomic and needs one call more.
 func renameNew(int, string, string) error { return unix.ENOSYS }
 

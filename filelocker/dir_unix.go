@@ -30,53 +30,46 @@ type handle struct {
 	named bool
 }
 
-// openDir opens folder below path.
-func openDir(path, folder string) (handle, error) {
-	f, err := openFolder(path, folder)
+// openDir opens path.
+func openDir(path string) (handle, error) {
+	var fd int
+	err := retry(func() (err error) {
+		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		return err
+	})
 	if err != nil {
-		return handle{}, err
+		return handle{}, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	h := handle{file: f}
-	conn, err := f.SyscallConn()
-	if err == nil {
-		err = conn.Control(func(fd uintptr) { h.fd = int(fd) })
-	}
-	var st unix.Stat_t
-	if err == nil {
-		err = retry(func() error { return unix.Fstat(h.fd, &st) })
-	}
-	if err != nil {
-		f.Close()
-		return handle{}, &fs.PathError{Op: "stat", Path: filepath.Join(path, folder), Err: err}
-	}
-	h.id, h.named = dirID{uint64(st.Dev), st.Ino}, st.Nlink > 0
-	return h, nil
+	return newHandle(os.NewFile(uintptr(fd), path), fd)
 }
 
-// openFolder leads through an os.Root, which nothing leaves. That takes some calls more than to
-// open path itself.
-func openFolder(path, folder string) (*os.File, error) {
-	if folder == "" {
-		var fd int
-		err := retry(func() (err error) {
-			fd, err = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-			return err
-		})
-		if err != nil {
-			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-		}
-		return os.NewFile(uintptr(fd), path), nil
+// openFolder opens folder below the directory h, which is at path, and never leaves that.
+func (h handle) openFolder(path, folder string) (handle, error) {
+	fd, err := openBeneath(h.fd, folder)
+	if err == nil {
+		return newHandle(os.NewFile(uintptr(fd), filepath.Join(path, folder)), fd)
 	}
+	// This takes some calls more, on every system, and says best what is wrong.
 	root, err := os.OpenRoot(path)
 	if err != nil {
-		return nil, err
+		return handle{}, err
 	}
 	defer root.Close()
 	f, err := root.OpenFile(folder, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return nil, &folderError{err}
+		return handle{}, &folderError{err}
 	}
-	return f, nil
+	return newHandle(f, int(f.Fd()))
+}
+
+// newHandle takes over f, whose descriptor is fd.
+func newHandle(f *os.File, fd int) (handle, error) {
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		f.Close()
+		return handle{}, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	return handle{file: f, fd: fd, id: dirID{uint64(st.Dev), st.Ino}, named: st.Nlink > 0}, nil
 }
 
 // statDir says which directory is at path now.

@@ -98,47 +98,62 @@ func (l *listener) close() {
 // notify is told by the watch that name may have changed, or anything if it is nil. It wakes
 // who waits for that and answers whether anybody did.
 func (d *directory) notify(name []byte, appeared bool) (mattered bool) {
+	stop, isStop := bytes.CutSuffix(name, []byte(stopSuffix))
+	lock, isLock := bytes.CutSuffix(name, []byte(lockSuffix))
+	// The kernel reports the death of a holder under the first name of its file, which after a
+	// link is the temporary one, and that does not tell the upload.
+	isFirst := d.linked() && bytes.HasPrefix(name, []byte(tempPrefix))
+	if name != nil && !isStop && !isLock && !isFirst {
+		return false
+	}
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	if name == nil {
-		for _, u := range d.uploads {
-			u.wakeWaiter()
-			if u.hold != nil && u.hold.settled {
-				d.listener.look(d, u.hold)
-			}
-		}
-		return true
+	switch {
+	case name == nil:
+		return d.anyChanged()
+	case isStop:
+		return d.stopChanged(stop)
+	case isLock:
+		return d.lockChanged(lock, appeared)
 	}
-	if base, ok := bytes.CutSuffix(name, []byte(stopSuffix)); ok {
-		u := d.uploads[string(base)]
-		switch {
-		case u == nil:
-			return false
-		case u.hold == nil:
-			return u.heedsStop && u.wakeWaiter()
+	for _, u := range d.uploads {
+		mattered = u.wakeWaiter() || mattered
+	}
+	return mattered
+}
+
+func (d *directory) anyChanged() bool {
+	for _, u := range d.uploads {
+		u.wakeWaiter()
+		if u.hold != nil && u.hold.settled {
+			d.listener.look(d, u.hold)
 		}
+	}
+	return true
+}
+
+func (d *directory) stopChanged(upload []byte) bool {
+	u := d.uploads[string(upload)]
+	switch {
+	case u == nil:
+		return false
+	case u.hold == nil:
+		return u.heedsStop && u.wakeWaiter()
+	}
+	d.listener.look(d, u.hold)
+	return true
+}
+
+func (d *directory) lockChanged(upload []byte, appeared bool) bool {
+	u := d.uploads[string(upload)]
+	if u == nil {
+		return false
+	}
+	// A young hold has just made this event itself.
+	if u.hold != nil && u.hold.settled {
 		d.listener.look(d, u.hold)
 		return true
 	}
-	if base, ok := bytes.CutSuffix(name, []byte(lockSuffix)); ok {
-		u := d.uploads[string(base)]
-		if u == nil {
-			return false
-		}
-		// A young hold has just made this event itself.
-		if u.hold != nil && u.hold.settled {
-			d.listener.look(d, u.hold)
-			return true
-		}
-		// A new lock file lets nobody in but readers.
-		return (u.heedsNew || !appeared) && u.wakeWaiter()
-	}
-	if bytes.HasPrefix(name, []byte(tempPrefix)) && d.linked() {
-		// The kernel reports the death of a holder under the first name of its file, which
-		// after a link is the temporary one, and that does not tell the upload.
-		for _, u := range d.uploads {
-			mattered = u.wakeWaiter() || mattered
-		}
-	}
-	return mattered
+	// A new lock file lets nobody in but readers.
+	return (u.heedsNew || !appeared) && u.wakeWaiter()
 }

@@ -182,11 +182,11 @@ func (l *lock) Lock(ctx context.Context, requestRelease func()) error {
 	if ctx.Err() != nil {
 		return handler.ErrLockTimeout
 	}
-	d, err := process.enter(dirKey{l.Path, l.folder, l.poll}, l.name, l.HolderPollInterval, l.Logger)
+	d, busy, err := process.enter(dirKey{l.Path, l.folder, l.poll}, l.name, l.HolderPollInterval, l.Logger)
 	if err != nil {
 		return err
 	}
-	if err := l.lockIn(ctx, d, requestRelease); err != nil {
+	if err := l.lockIn(ctx, d, busy, requestRelease); err != nil {
 		process.leave(d)
 		return err
 	}
@@ -194,7 +194,7 @@ func (l *lock) Lock(ctx context.Context, requestRelease func()) error {
 }
 
 // lockIn gets in line behind this process's own holders, then tries on disk.
-func (l *lock) lockIn(ctx context.Context, d *directory, requestRelease func()) error {
+func (l *lock) lockIn(ctx context.Context, d *directory, busy bool, requestRelease func()) error {
 	w := l.holder(ctx, requestRelease)
 	u, its, err := d.enqueue(ctx, l.name, w)
 	if err != nil {
@@ -204,7 +204,7 @@ func (l *lock) lockIn(ctx context.Context, d *directory, requestRelease func()) 
 	if its.hold != nil {
 		return nil
 	}
-	a := &acquirer{holder: w, upload: u, dir: d, every: l.AcquirerPollInterval, logger: l.Logger}
+	a := &acquirer{holder: w, upload: u, dir: d, busy: busy, every: l.AcquirerPollInterval, logger: l.Logger}
 	h, err := a.acquire(ctx, its)
 	if err != nil {
 		u.pass(turn{})
@@ -234,8 +234,12 @@ func (l *lock) lockIn(ctx context.Context, d *directory, requestRelease func()) 
 // matches [ErrLockLost] when somebody took its file away. After any error but the first the
 // lock is not held any more. tusd ignores the error, so it is logged too.
 func (l *lock) Unlock() error {
-	l.lookBeforeHandOver()
 	process.mu.Lock()
+	if h := l.unseen(); h != nil {
+		process.mu.Unlock()
+		h.look()
+		process.mu.Lock()
+	}
 	if l.held == nil {
 		process.mu.Unlock()
 		return l.failed(fmt.Errorf("filelocker: unlock %q: %w", l.id, ErrNotHeld))
@@ -274,19 +278,17 @@ func (l *lock) Unlock() error {
 	return nil
 }
 
-// lookBeforeHandOver looks at the disk for a hold that is about to be handed over and that
-// nobody has looked at of late, because it is too young to be listened for: a loss would be
-// handed on unseen.
-func (l *lock) lookBeforeHandOver() {
-	process.mu.Lock()
-	var h *hold
-	if l.held != nil && l.held.mode == exclusive && len(l.upload.line) > 0 && !l.upload.hold.contended() && l.upload.hold.unseen() {
-		h = l.upload.hold
+// unseen is the hold that this call is about to hand over, if nobody has looked at it of late,
+// because it is too young to be listened for: a loss would be handed on unseen. The registry's mu
+// is held.
+func (l *lock) unseen() *hold {
+	if l.held == nil || l.held.mode == shared || len(l.upload.line) == 0 {
+		return nil
 	}
-	process.mu.Unlock()
-	if h != nil {
-		h.look()
+	if h := l.upload.hold; !h.contended() && h.unseen() {
+		return h
 	}
+	return nil
 }
 
 func (l *lock) failed(err error) error {

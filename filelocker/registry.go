@@ -81,53 +81,70 @@ func (e *folderError) Unwrap() error { return e.err }
 // A directory that is open already is checked against the path, because it may have been
 // removed and made anew since. name is that of the upload that is to be locked.
 //
-// interval and logger are those of a directory that is opened now.
-func (r *registry) enter(key dirKey, name string, interval time.Duration, logger *slog.Logger) (*directory, error) {
-	if d := r.inUse(key, name); d != nil {
-		return d, nil
+// interval and logger are those of a directory that is opened now. busy says that another lock in it,
+// or in the folders beside it, was taken a moment ago.
+func (r *registry) enter(key dirKey, name string, interval time.Duration, logger *slog.Logger) (d *directory, busy bool, err error) {
+	if d, busy := r.open(key, name); d != nil {
+		return d, busy, nil
+	}
+	d = &directory{poll: key.poll, uploads: make(map[string]*upload)}
+	d.listener.interval, d.listener.logger = interval, logger
+	if key.folder == "" {
+		d.handle, err = openDir(key.path)
+	} else {
+		var parent *directory
+		if parent, busy, err = r.enter(dirKey{path: key.path, poll: key.poll}, "", interval, logger); err != nil {
+			return nil, false, err
+		}
+		defer r.leave(parent)
+		d.handle, err = parent.openFolder(key.path, key.folder)
+	}
+	if err != nil {
+		return nil, false, dirError(key, err)
+	}
+	if d.remote = dirwatch.Remote(d.file); d.remote {
+		r.weed(key, d.id)
+		d.sweepClock()
+	}
+	return r.add(key, d), busy, nil
+}
+
+// open is enter where the directory is open already. It is not looked for at its path again if
+// that was done a moment ago and a hold of this process is in the way.
+func (r *registry) open(key dirKey, name string) (d *directory, busy bool) {
+	r.mu.Lock()
+	d = r.byPath[key]
+	if d != nil && d.checkedBy == key && d.checked.since() < checkLife {
+		if u := d.uploads[name]; u != nil && u.hold != nil {
+			d.refs++
+			r.mu.Unlock()
+			return d, true
+		}
+	}
+	r.mu.Unlock()
+	if d == nil {
+		return nil, false
 	}
 	path := key.path
 	if key.folder != "" {
 		path = filepath.Join(path, key.folder)
 	}
 	id, err := statDir(path)
-	if err == nil {
-		r.weed(key, id)
-		r.mu.Lock()
-		if d := r.byPath[key]; d != nil && d.id == id {
-			d.refs++
-			d.checked, d.checkedBy = monotonic(), key
-			r.mu.Unlock()
-			return d, nil
-		}
-		r.mu.Unlock()
-	}
-	h, err := openDir(key.path, key.folder)
 	if err != nil {
-		return nil, dirError(key, err)
+		return nil, false
 	}
-	d := &directory{handle: h, poll: key.poll, uploads: make(map[string]*upload)}
-	d.remote = dirwatch.Remote(h.file)
-	d.listener.interval, d.listener.logger = interval, logger
 	if d.remote {
-		d.sweepClock()
+		r.weed(key, id)
 	}
-	return r.add(key, d), nil
-}
-
-// inUse is enter where a hold of this process is in the way, and the path was looked at not long ago.
-func (r *registry) inUse(key dirKey, name string) *directory {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	d := r.byPath[key]
-	if d == nil || d.checkedBy != key || d.checked.since() > checkLife {
-		return nil
-	}
-	if u := d.uploads[name]; u == nil || u.hold == nil {
-		return nil
+	if d = r.byPath[key]; d == nil || d.id != id {
+		return nil, false
 	}
 	d.refs++
-	return d
+	busy = d.checked.since() < checkLife
+	d.checked, d.checkedBy = monotonic(), key
+	return d, busy
 }
 
 // weed forgets a directory that was removed since it was opened. The kernel gives its number to

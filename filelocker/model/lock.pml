@@ -69,7 +69,7 @@ mtype = {
 mtype pc[MAX];
 byte rounds[MAX];
 byte phase[MAX];
-#define FAST 0                  /* first try: nobody is asked, nothing is listened to */
+#define FAST 0                  /* first try, which a writer can leave out: nobody is asked, nothing is listened to */
 #define WAIT 1
 #define GOT  2                  /* has the lock, and is about to look through old requests */
 #define HELD 3
@@ -442,19 +442,24 @@ inline releaseRemove(p) {
 	nameLock(0); pc[p] = RELEASE_CLOSE
 }
 
+inline start(p) {
+	SET(trying, p);
+	if
+	:: DYING(0) || DYING(1) || DYING(2)
+	:: else -> SET(fresh, p)
+	fi
+}
+
 proctype Process(byte p) {
 	do
 	:: d_step { AT(START) -> SAY;
-		SET(trying, p);
-		if
-		:: DYING(0) || DYING(1) || DYING(2)
-		:: else -> SET(fresh, p)
-		fi;
+		start(p);
 		if
 		:: WRITES(p) -> pc[p] = STAGE
 		:: else -> pc[p] = CLAIM_OPEN
 		fi
 	   }
+	:: d_step { AT(START) && WRITES(p) && LOCK -> SAY; start(p); listen(p) }	/* sees it, so asks first */
 
 	/* ---- Is there a writer's claim? ---- */
 
