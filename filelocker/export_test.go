@@ -38,6 +38,12 @@ func (l FileLocker) Polling() FileLocker {
 	return l
 }
 
+// Hasty is l in a process that is busy in the directory, or not, whatever else it does there.
+func (l FileLocker) Hasty(hasty bool) FileLocker {
+	l.hasty = hasty
+	return l
+}
+
 // Quiet says that this process has no directory open and no timer running.
 func Quiet() bool {
 	process.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ var allFaults = flag.Bool("faults", false, "have each system call fail with each
 // course is one way that a Lock and an Unlock can go.
 type course struct {
 	order string                  // how the faulty process locks
+	hasty bool                    // it tries before it asks
 	meet  func(f *fixture) *grip  // makes what it meets; nil if nobody is in the way
 	yield func(g *grip, c *child) // has who is in the way go, before the process gets the lock
 }
@@ -41,15 +43,19 @@ func TestFaultAtEachStep(t *testing.T) {
 func coursesOf(f *fixture) map[string]course {
 	f.Helper()
 	corpse := corpseOf(f)
+	dead := func(f *fixture) *grip {
+		f.leave("a.lock", corpse, 0)
+		return nil
+	}
+	held := func(f *fixture) *grip { return f.hold("a") }
 	return map[string]course{
-		"exclusive": {order: "here"},
-		"shared":    {order: "readhere"},
-		"takeover": {order: "here", meet: func(f *fixture) *grip {
-			f.leave("a.lock", corpse, 0)
-			return nil
-		}},
-		"wait": {order: "here", meet: func(f *fixture) *grip { return f.hold("a") }, yield: yieldWhenAsked},
-		"join": {order: "readhere", meet: func(f *fixture) *grip { return f.read("a") }},
+		"exclusive":     {order: "here"},
+		"shared":        {order: "readhere"},
+		"takeover":      {order: "here", meet: dead},
+		"busy takeover": {order: "here", hasty: true, meet: dead},
+		"wait":          {order: "here", meet: held, yield: yieldWhenAsked},
+		"busy wait":     {order: "here", hasty: true, meet: held, yield: yieldWhenAsked},
+		"join":          {order: "readhere", meet: func(f *fixture) *grip { return f.read("a") }},
 	}
 }
 
@@ -131,7 +137,7 @@ func (at step) leaks(what fault) bool { return at.call == "close" && what.errno 
 // fresh is a process that has locked before: the first time it also learns who it is.
 func (way course) fresh(f *fixture) *child {
 	f.Helper()
-	c := f.start()
+	c := f.start(func(_ *exec.Cmd, spec *childSpec) { spec.Set.Hasty = way.hasty })
 	require.Equal(f, []string{"locked a", "unlocked a"}, way.run(f, c))
 	c.mustHaveClosed()
 	return c

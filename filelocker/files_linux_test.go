@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tus/tusd/v2/pkg/handler"
 	"golang.org/x/sys/unix"
 )
 
@@ -125,4 +126,36 @@ func TestReadOnlyDirectory(t *testing.T) {
 	require.Regexp(t, `^failed a: .*permission denied$`, event)
 	require.Contains(t, event, f.dir)
 	f.mustHold()
+}
+
+// A folder is opened by one call that keeps inside the directory. An older kernel, and a sandbox,
+// do not know it.
+func TestFoldersWithoutOpenat2(t *testing.T) {
+	f := setUp(t)
+	needStrace(f)
+	outside := t.TempDir()
+	require.NoError(t, os.MkdirAll(f.path("real/folder"), 0o777))
+	f.symlink("real", "inside")
+	f.symlink(outside, "outside")
+	for _, inject := range []string{"", "openat2:error=ENOSYS", "openat2:error=EPERM"} {
+		t.Run(inject, func(t *testing.T) {
+			c := f.start()
+			if inject != "" {
+				defer c.inject(inject).detach()
+			}
+			for _, id := range []string{"real/a", "real/folder/a", "inside/a", "inside/folder/a"} {
+				c.tell("here " + id)
+				c.expect("locked " + id)
+				f.mustBeBusy(id)
+				c.unlock(id)
+			}
+			c.tell("here outside/a")
+			require.Contains(t, c.next(), "path escapes from parent")
+			c.tell("here real/none/a")
+			require.Contains(t, c.next(), handler.ErrNotFound.Error())
+			entries, err := os.ReadDir(outside)
+			require.NoError(t, err)
+			require.Empty(t, entries)
+		})
+	}
 }

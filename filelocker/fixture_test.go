@@ -41,6 +41,20 @@ func underTest() kind {
 type settings struct {
 	Holder, Acquirer time.Duration
 	Flat             bool
+	Hasty            bool
+}
+
+// bothWays tests processes that have been idle, and such as are busy and make a lock file before they
+// ask for one.
+func bothWays(t *testing.T, test func(t *testing.T, f *fixture)) {
+	t.Helper()
+	for name, hasty := range map[string]bool{"idle": false, "busy": true} {
+		t.Run(name, func(t *testing.T) {
+			f := setUp(t)
+			f.set.Hasty = hasty
+			test(t, f)
+		})
+	}
 }
 
 func (k kind) locker(dir string, s settings) handler.Locker {
@@ -48,7 +62,7 @@ func (k kind) locker(dir string, s settings) handler.Locker {
 	case ours:
 		l := filelocker.New(dir)
 		l.HolderPollInterval, l.AcquirerPollInterval, l.FlatNames = s.Holder, s.Acquirer, s.Flat
-		return l
+		return l.Hasty(s.Hasty)
 	case stock:
 		return tusdlocker.FileLocker{Path: dir, HolderPollInterval: s.Holder, AcquirerPollInterval: s.Acquirer}
 	case memory:

@@ -121,7 +121,8 @@ type FileLocker struct {
 	// directory must agree on it, and stock lockers know nothing of it.
 	FlatNames bool
 
-	poll bool // look on the ticker only; for tests
+	poll  bool // look on the ticker only; for tests
+	hasty bool // try before asking, as a process that is busy; for tests
 }
 
 var _ handler.Locker = FileLocker{}
@@ -204,7 +205,7 @@ func (l *lock) lockIn(ctx context.Context, d *directory, busy bool, requestRelea
 	if its.hold != nil {
 		return nil
 	}
-	a := &acquirer{holder: w, upload: u, dir: d, busy: busy, every: l.AcquirerPollInterval, logger: l.Logger}
+	a := &acquirer{holder: w, upload: u, dir: d, busy: busy || l.hasty, every: l.AcquirerPollInterval, logger: l.Logger}
 	h, err := a.acquire(ctx, its)
 	if err != nil {
 		u.pass(turn{})

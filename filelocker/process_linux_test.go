@@ -94,25 +94,26 @@ func isLocked(f *fixture, name string) bool {
 // A process that is stopped anywhere in Lock, while somebody else holds the lock, keeps
 // nobody from it.
 func TestStopAtEachStepOfAWaiter(t *testing.T) {
-	f := setUp(t)
-	needStrace(f)
-	eachStep(f, func(call string, n int) bool {
-		g := f.hold("a")
-		waiter := f.start()
-		defer waiter.kill()
-		tracer := waiter.inject(stopping.at(call, n))
-		defer tracer.detach()
-		waiter.tell("here a")
-		// A waiter looks again and again; of those looks, the first ones will do.
-		stopped := n < 4 && tracer.stoppedWithin(100*time.Millisecond)
-		g.unlock()
-		if stopped {
-			next := f.newLock("a")
-			require.NoError(t, next.takeWithin(5*time.Second), "while a waiter is stopped after %s %d: %v", call, n, snapshot(f, f.dir))
-			next.unlock()
-			waiter.resume()
-		}
-		return stopped
+	bothWays(t, func(t *testing.T, f *fixture) {
+		needStrace(f)
+		eachStep(f, func(call string, n int) bool {
+			g := f.hold("a")
+			waiter := f.start()
+			defer waiter.kill()
+			tracer := waiter.inject(stopping.at(call, n))
+			defer tracer.detach()
+			waiter.tell("here a")
+			// A waiter looks again and again; of those looks, the first ones will do.
+			stopped := n < 4 && tracer.stoppedWithin(100*time.Millisecond)
+			g.unlock()
+			if stopped {
+				next := f.newLock("a")
+				require.NoError(t, next.takeWithin(5*time.Second), "while a waiter is stopped after %s %d: %v", call, n, snapshot(f, f.dir))
+				next.unlock()
+				waiter.resume()
+			}
+			return stopped
+		})
 	})
 }
 
@@ -148,22 +149,23 @@ func TestStopAtEachStepOfUnlock(t *testing.T) {
 // Wherever a waiter is killed, its request does not stop the next holder, and nothing of it
 // stays.
 func TestKillAtEachStepOfAWaiter(t *testing.T) {
-	f := setUp(t)
-	needStrace(f)
-	eachStep(f, func(call string, n int) bool {
-		g := f.hold("a")
-		waiter := f.start()
-		tracer := waiter.inject(killing.at(call, n))
-		waiter.tell("here a")
-		killed := killedWaiting(waiter, g)
-		tracer.detach()
-		waiter.kill()
-		next := f.hold("a")
-		f.settle()
-		next.mustNotBeAsked()
-		next.unlock()
-		f.mustHold()
-		return killed
+	bothWays(t, func(t *testing.T, f *fixture) {
+		needStrace(f)
+		eachStep(f, func(call string, n int) bool {
+			g := f.hold("a")
+			waiter := f.start()
+			tracer := waiter.inject(killing.at(call, n))
+			waiter.tell("here a")
+			killed := killedWaiting(waiter, g)
+			tracer.detach()
+			waiter.kill()
+			next := f.hold("a")
+			f.settle()
+			next.mustNotBeAsked()
+			next.unlock()
+			f.mustHold()
+			return killed
+		})
 	})
 }
 
@@ -188,17 +190,18 @@ func killedWaiting(waiter *child, g *grip) bool {
 
 // Wherever a process is killed in taking over a dead one's lock, nothing of either stays.
 func TestKillAtEachStepOfATakeover(t *testing.T) {
-	f := setUp(t)
-	needStrace(f)
-	eachStep(f, func(call string, n int) bool {
-		dead := f.start()
-		dead.tell("here a")
-		dead.expect("locked a")
-		dead.kill()
-		killed := killAt(f, call, n)
-		f.hold("a").unlock()
-		f.mustHold()
-		return killed
+	bothWays(t, func(t *testing.T, f *fixture) {
+		needStrace(f)
+		eachStep(f, func(call string, n int) bool {
+			dead := f.start()
+			dead.tell("here a")
+			dead.expect("locked a")
+			dead.kill()
+			killed := killAt(f, call, n)
+			f.hold("a").unlock()
+			f.mustHold()
+			return killed
+		})
 	})
 }
 

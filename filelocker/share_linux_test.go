@@ -141,35 +141,36 @@ func TestKillAtEachStepOfAWaitingReader(t *testing.T) {
 // Wherever a writer is killed while it waits for a reader, neither that one's process nor others
 // are kept from reading.
 func TestKillAtEachStepOfAWriterAmongReaders(t *testing.T) {
-	f := setUp(t)
-	needStrace(f)
-	other := f.start()
-	eachStep(f, func(call string, n int) bool {
-		g := f.read("a")
-		writer := f.start()
-		tracer := writer.inject(killing.at(call, n))
-		writer.tell("here a")
-		killed := false
-		select {
-		case event, alive := <-writer.events:
-			require.False(t, alive, "%s: somebody reads", event)
-			killed = true
-		case <-g.asked:
-			killed = n < 4 && tracer.endsWithin(100*time.Millisecond) // else it may look for ever
-		}
-		tracer.detach()
-		writer.kill()
-		f.read("a").unlock()
-		other.tell("read a")
-		other.expect("locked a")
-		g.unlock()
-		other.tell("unlock a")
-		for event := other.next(); event != "unlocked a"; event = other.next() {
-			require.Equal(t, "asked a", event)
-		}
-		f.hold("a").unlock()
-		f.mustHold()
-		return killed
+	bothWays(t, func(t *testing.T, f *fixture) {
+		needStrace(f)
+		other := f.start()
+		eachStep(f, func(call string, n int) bool {
+			g := f.read("a")
+			writer := f.start()
+			tracer := writer.inject(killing.at(call, n))
+			writer.tell("here a")
+			killed := false
+			select {
+			case event, alive := <-writer.events:
+				require.False(t, alive, "%s: somebody reads", event)
+				killed = true
+			case <-g.asked:
+				killed = n < 4 && tracer.endsWithin(100*time.Millisecond) // else it may look for ever
+			}
+			tracer.detach()
+			writer.kill()
+			f.read("a").unlock()
+			other.tell("read a")
+			other.expect("locked a")
+			g.unlock()
+			other.tell("unlock a")
+			for event := other.next(); event != "unlocked a"; event = other.next() {
+				require.Equal(t, "asked a", event)
+			}
+			f.hold("a").unlock()
+			f.mustHold()
+			return killed
+		})
 	})
 }
 
