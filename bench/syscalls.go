@@ -48,11 +48,12 @@ func systemCalls() measure {
 
 func countCalls(ctx context.Context, e *env, name, dir string, s *series) error {
 	n := e.pick(1000, 500, 20)
-	base, err := traceCycles(ctx, name, dir, 1)
+	const first = 10 // in which a process learns things
+	base, err := traceCycles(ctx, name, dir, first)
 	if err != nil {
 		return err
 	}
-	calls, err := traceCycles(ctx, name, dir, n+1)
+	calls, err := traceCycles(ctx, name, dir, n+first)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,8 @@ const (
 	// listenAfter is how long a hold must have lasted before it costs anything to listen for
 	// release requests: most are over by then.
 	listenAfter = 2 * time.Millisecond
-	// linger is how long a directory nobody uses stays open, for the next request.
+	// linger is how long a directory nobody uses stays open, for the next request, and how long
+	// this process counts as busy there.
 	linger = 5 * time.Millisecond
 	// checkLife is how long a look at the disk counts for those who get in line for a lock that
 	// this process has, and for those who are handed it.
@@ -58,6 +59,7 @@ type directory struct {
 
 	// Guarded by the registry's mu.
 	refs      int
+	entered   instant // for the last time
 	checked   instant // when checkedBy was seen to lead here
 	checkedBy dirKey  // the last one that was looked at
 	idleSince instant
@@ -142,8 +144,9 @@ func (r *registry) open(key dirKey, name string) (d *directory, busy bool) {
 		return nil, false
 	}
 	d.refs++
-	busy = d.checked.since() < checkLife
-	d.checked, d.checkedBy = monotonic(), key
+	now := monotonic()
+	busy = now.sub(d.entered) < linger
+	d.entered, d.checked, d.checkedBy = now, now, key
 	return d, busy
 }
 
@@ -198,6 +201,7 @@ func (r *registry) add(key dirKey, d *directory) *directory {
 		d.keys = append(d.keys, key)
 	}
 	d.refs++
+	d.entered = monotonic()
 	return d
 }
 
