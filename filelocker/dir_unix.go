@@ -49,7 +49,7 @@ func (h handle) openFolder(path, folder string) (handle, error) {
 	if err == nil {
 		return newHandle(os.NewFile(uintptr(fd), filepath.Join(path, folder)), fd)
 	}
-	// This takes some calls more, on every system, and says best what is wrong.
+	// os.Root makes more calls, works on every system, and says best what is wrong.
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return handle{}, err
