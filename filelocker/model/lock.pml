@@ -136,7 +136,7 @@ bit stocking;                   /* which has the lock, in its opinion */
 #define DYING(q) (pc[q] == DIE || pc[q] == DIE2)
 
 /*
- * The first looks after a refusal follow each other within a millisecond, so who is refused by
+ * The first looks after a refusal follow each other within milliseconds, so who is refused by
  * one that probes, dies, or has yet to look through old requests sees the end of that.
  */
 #define LOCKS(q,i) (ex[i] == q+1 || HAS(sh[i], q))
