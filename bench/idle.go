@@ -122,6 +122,10 @@ func idleTogether(ctx context.Context, e *env, idlers []*idler) error {
 			return err
 		}
 	}
+	// The collection before has freed memory, which the runtime takes seconds to give back.
+	if err := pause(ctx, e.lasting(10*time.Second, 2*time.Second, 0)); err != nil {
+		return err
+	}
 	return traceIdle(ctx, e, idlers)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tus/tusd/v2/pkg/handler"
 	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
+	"github.com/tusd-filelock/tusd-filelock/internal/line"
 )
 
 const (
@@ -44,6 +45,10 @@ type acquirer struct {
 	// spare is a lock file that was made for a name that somebody has. It replaces that one's,
 	// if it is dead, or is removed before anything else is tried.
 	spare *made
+
+	place    *line.Place // in the line of those who wait; nil if there is no line
+	patience int         // how often it still leaves the watching to the first one there
+	followed bool        // the next one there has been called
 }
 
 // acquire tries until it has the lock, the context ends, or trying makes no sense.
@@ -53,18 +58,17 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 		req = &request{dir: a.dir, name: a.upload.name + stopSuffix, mode: a.mode}
 	}
 	if !its.unhurried && !a.asksFirst() && !a.keptOut() {
-		// Mostly nobody holds the lock; if not, try says what is in the way.
-		if m, perr := a.publish(); perr == nil {
-			h = a.held(m)
-		} else {
-			h, err = a.try()
-		}
+		h, err = a.tryNew()
 	}
 	if h == nil && err == nil {
 		h, err = a.wait(ctx, req, its.unhurried)
 	}
-	req.withdraw()                                       // before the new hold looks for the requests of others
-	if h != nil && (a.mode == exclusive || a.leftover) { // readers have looked before
+	req.withdraw() // before the new hold looks for the requests of others
+	switch {
+	case h == nil:
+	case a.followed:
+		h.wanted, h.sure = true, true
+	case a.mode == exclusive || a.leftover: // readers have looked before
 		h.doubtful, _ = a.dir.claimed(req.name, glanceForClaim, true)
 		h.sure = !h.doubtful
 	}
@@ -78,6 +82,10 @@ func (a *acquirer) asksFirst() bool {
 	if a.busy || a.mode == shared || a.dir.remote {
 		return false
 	}
+	return a.exists()
+}
+
+func (a *acquirer) exists() bool {
 	_, err := a.dir.stat(a.upload.file)
 	return err == nil
 }
@@ -89,6 +97,14 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 	if a.mode == exclusive { // the holder can hear of it while the watch is set up
 		if err := req.post(); err != nil {
 			return nil, fmt.Errorf("ask for release: %w", err)
+		}
+	}
+	a.lineUp(req)
+	defer a.leaveLine()
+	if a.trusts() {
+		unhurried = false // the others have been let go first
+		if h, err := a.stand(ctx); h != nil || err != nil {
+			return h, err
 		}
 	}
 	a.dir.listener.listen(a.dir)
@@ -110,6 +126,12 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 		log()
 		if a.seen.holder.Token != before {
 			pause = max(pause, min(nextLook, a.every))
+			if before != "" && a.trusts() { // the line moves on
+				if h, err = a.stand(ctx); h != nil || err != nil {
+					return h, err
+				}
+				continue
+			}
 		}
 		if a.making {
 			pause = min(pause, makingLook)
@@ -122,7 +144,7 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 			pause = min(2*pause, a.every, requestLife/2)
 		case <-ctx.Done():
 			return nil, handler.ErrLockTimeout
-		case <-a.gone:
+		case <-a.client.Done():
 			return nil, handler.ErrLockTimeout
 		}
 	}
@@ -170,6 +192,14 @@ func (a *acquirer) setWaiting(waiting, heedsStop bool) {
 	if a.upload.wake == nil {
 		a.upload.wake = make(chan struct{}, 1)
 	}
+}
+
+// tryNew is for a lock that nobody holds, as it is with most; if not, try says what is in the way.
+func (a *acquirer) tryNew() (*hold, error) {
+	if m, err := a.publish(); err == nil {
+		return a.held(m), nil
+	}
+	return a.try()
 }
 
 // try takes the lock if nobody holds it, or its holder is proven dead. A nil hold without an

@@ -101,6 +101,8 @@ func (h handle) stat(name string) (fileInfo, error) {
 // fileID tells a file from all others that there are at the time.
 type fileID struct{ info fs.FileInfo }
 
+func (id fileID) String() string { return id.info.Name() } // its numbers are not told
+
 // fileInfo is what a decision needs to know of a file.
 type fileInfo struct {
 	id       fileID

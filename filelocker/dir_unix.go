@@ -4,6 +4,7 @@ package filelocker
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -17,6 +18,8 @@ import (
 
 // dirID names a directory within this kernel, whatever path led to it.
 type dirID struct{ dev, ino uint64 }
+
+func (id dirID) String() string { return fmt.Sprintf("%x/%x", id.dev, id.ino) }
 
 // handle is an open directory. Files are named relative to its descriptor, so that no
 // symlink or rename on the way to it matters after it was opened. Files are bare

@@ -48,7 +48,7 @@ func (l FileLocker) Hasty(hasty bool) FileLocker {
 func Quiet() bool {
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	return len(process.byID) == 0 && !process.timed
+	return len(process.byID) == 0 && process.timer == nil
 }
 
 // Reading is ctx for a request that only reads, as ShareReads has it.

@@ -124,7 +124,7 @@ func (way course) steps(f *fixture) (*child, []step) {
 	clean := c.trace()
 	require.Equal(f, []string{"locked a", "unlocked a"}, way.run(f, c))
 	const most = 8
-	steps := stepsIn(clean.rest(), f.dir, most)
+	steps := stepsIn(clean.detach(), f.dir, most)
 	require.Greater(f, len(steps), 10, "system calls of a cycle")
 	c.mustHaveClosed()
 	return c, steps
@@ -184,7 +184,7 @@ func (way course) withFault(f *fixture, c *child, at step, what fault, sum *tall
 	rule := fmt.Sprintf("%s:%s:when=%d", at.call, what.inject, at.n)
 	tracer := c.trace(rule)
 	answers := way.run(f, c)
-	if struck(tracer.rest()) {
+	if struck(tracer.detach()) {
 		sum.faults++
 	} else {
 		sum.missed++

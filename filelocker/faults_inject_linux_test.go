@@ -48,15 +48,6 @@ func (c *child) trace(rules ...string) *tracer {
 	return c.strace(args...)
 }
 
-// rest leaves the process to itself and returns what strace has said.
-func (s *tracer) rest() (lines []string) {
-	_ = s.cmd.Process.Signal(syscall.SIGINT)
-	for line := range s.lines {
-		lines = append(lines, line)
-	}
-	return lines
-}
-
 // stepsIn picks the calls on the directory out of a trace. A waiter looks again and again, so
 // of each call only the first ones count.
 func stepsIn(lines []string, dir string, most int) (steps []step) {

@@ -239,7 +239,7 @@ func TestManyUploads(t *testing.T) {
 	}
 	f.leave("b.lock", corpseOf(setUp(t)), 0)
 	c.cycle("b")
-	calls := strings.Join(tracer.rest(), "\n")
+	calls := strings.Join(tracer.detach(), "\n")
 	require.GreaterOrEqual(t, strings.Count(calls, "flock("), 3*rounds, "calls that a lock does make")
 	require.Zero(t, strings.Count(calls, "getdents"), "the directory was listed")
 	require.NoFileExists(t, f.path("b.lock"))

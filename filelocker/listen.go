@@ -31,6 +31,7 @@ func (l *listener) listen(d *directory) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.watch != nil {
+		l.watch.Listen()
 		return
 	}
 	interval := l.interval
@@ -41,6 +42,7 @@ func (l *listener) listen(d *directory) {
 		Interval: interval,
 		Poll:     d.poll || d.beats.Load(),
 		Logger:   l.logger,
+		Wanted:   d.wanted,
 	}, d.notify)
 }
 
@@ -156,4 +158,11 @@ func (d *directory) lockChanged(upload []byte, appeared bool) bool {
 	}
 	// A new lock file lets nobody in but readers.
 	return (u.heedsNew || !appeared) && u.wakeWaiter()
+}
+
+// wanted says whether this process holds or waits for anything in d.
+func (d *directory) wanted() bool {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	return d.refs > 0
 }

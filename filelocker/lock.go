@@ -225,7 +225,7 @@ func (l *lock) lockIn(ctx context.Context, d *directory, busy bool, requestRelea
 		d.listener.look(d, h)
 	}
 	process.young = append(process.young, h)
-	process.schedule()
+	process.schedule(h.start + instant(listenAfter))
 	return nil
 }
 

@@ -58,10 +58,9 @@ func (u *upload) attrs(w *holder) []any {
 
 // logEnd logs that w does not wait for what any more.
 func (w *holder) logEnd(what string, attrs []any) {
-	select {
-	case <-w.gone:
+	if w.client.Err() != nil {
 		w.lock.Logger.Info("client gone while waiting for "+what, attrs...)
-	default:
-		w.lock.Logger.Warn("timed out waiting for "+what, attrs...)
+		return
 	}
+	w.lock.Logger.Warn("timed out waiting for "+what, attrs...)
 }

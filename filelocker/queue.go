@@ -36,7 +36,7 @@ type holder struct {
 	lock    *lock
 	mode    mode
 	who     string          // the request it belongs to; empty if unknown
-	gone    <-chan struct{} // closed when nobody waits for its answer any more; may be nil
+	client  context.Context // ends when nobody waits for its answer any more
 	release func()          // asks the holder to let go
 	asked   bool
 	at      int32     // in owners
@@ -107,7 +107,7 @@ func (d *directory) queue(ctx context.Context, u *upload, w *holder) (*upload, t
 			w.lock.Logger.Info("still waiting for a lock of this process", u.attrs(w)...)
 		case <-ctx.Done():
 			waiting = false
-		case <-w.gone:
+		case <-w.client.Done():
 			waiting = false
 		}
 	}

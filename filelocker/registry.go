@@ -41,7 +41,8 @@ type registry struct {
 	byID   map[dirID]*directory
 	young  []*hold      // in order of their start; some may have ended
 	idle   []*directory // some may be in use again
-	timed  bool         // a sweep is due
+	timer  *time.Timer  // of the next sweep; nil if there is none to come
+	due    instant      // of that
 }
 
 // dirKey is how a locker names a directory. Other keys can lead to the same one.
@@ -224,7 +225,7 @@ func (r *registry) leave(d *directory) {
 		r.idle = append(r.idle, d)
 	}
 	d.idleSince = monotonic()
-	r.schedule()
+	r.schedule(d.idleSince + instant(linger))
 }
 
 // holds says whether a hold with that token is this process's.
@@ -241,26 +242,30 @@ func (r *registry) holds(token string) bool {
 	return false
 }
 
-// schedule arms the timer for the next sweep. mu is held.
-func (r *registry) schedule() {
-	if !r.timed {
-		r.timed = true
-		time.AfterFunc(listenAfter, r.sweep)
+// schedule sees to it that there is a sweep at due, or before. mu is held.
+func (r *registry) schedule(due instant) {
+	if r.timer != nil && (r.due <= due || !r.timer.Stop()) {
+		return
 	}
+	r.due = due
+	r.timer = time.AfterFunc(due.sub(monotonic()), r.sweep)
 }
 
 // sweep lets holds that have become long listen, and closes directories out of use.
 func (r *registry) sweep() {
 	r.mu.Lock()
 	now := monotonic()
-	r.timed = false
+	r.timer = nil
 	for _, h := range r.grown(now) {
 		h.settled = true
 		h.dir.listener.look(h.dir, h)
 	}
 	unused := r.unused(now)
-	if len(r.young) > 0 || len(r.idle) > 0 {
-		r.schedule()
+	if len(r.young) > 0 {
+		r.schedule(r.young[0].start + instant(listenAfter))
+	}
+	for _, d := range r.idle {
+		r.schedule(d.idleSince + instant(linger))
 	}
 	r.mu.Unlock()
 	for _, d := range unused {

@@ -51,7 +51,7 @@ type readKey struct{}
 
 // holder is the one for the request that ctx belongs to.
 func (l *lock) holder(ctx context.Context, release func()) *holder {
-	w := &holder{lock: l, mode: exclusive, release: release}
+	w := &holder{lock: l, mode: exclusive, client: context.Background(), release: release}
 	method, reads := ctx.Value(readKey{}).(string)
 	if reads {
 		w.mode = shared
@@ -60,7 +60,7 @@ func (l *lock) holder(ctx context.Context, release func()) *holder {
 	if q == nil {
 		return w
 	}
-	w.who, w.gone = q.String(), q.Gone()
+	w.who, w.client = q.String(), q.Client()
 	if release == nil {
 		release = func() {}
 	}

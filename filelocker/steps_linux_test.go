@@ -85,7 +85,7 @@ func (c *child) strace(args ...string) *tracer {
 		}
 		_ = s.cmd.Wait()
 	}()
-	c.f.Cleanup(s.detach)
+	c.f.Cleanup(func() { s.detach() })
 	s.waitFor(" attached")
 	return s
 }
@@ -101,10 +101,22 @@ func (s *tracer) waitFor(part string) {
 	}
 }
 
-// detach leaves the process to itself.
-func (s *tracer) detach() {
+// detach leaves the process to itself, and returns what strace has said and nobody has read. strace
+// can miss a signal that comes just before it waits for a process that does nothing.
+func (s *tracer) detach() (lines []string) {
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
 	_ = s.cmd.Process.Signal(syscall.SIGINT)
-	for range s.lines {
+	for {
+		select {
+		case line, more := <-s.lines:
+			if !more {
+				return lines
+			}
+			lines = append(lines, line)
+		case <-again.C:
+			_ = s.cmd.Process.Signal(syscall.SIGINT)
+		}
 	}
 }
 

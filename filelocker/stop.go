@@ -67,11 +67,14 @@ func (r *request) post() error {
 }
 
 func (r *request) try() (again bool, err error) {
-	f, err := r.dir.open(r.name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
-	if err == nil {
-		r.touched = monotonic()
-	} else if r.touched = 0; errors.Is(err, fs.ErrExist) { // the holder is not told of it yet
-		f, err = r.dir.open(r.name, os.O_RDWR|os.O_CREATE)
+	r.touched = 0 // the holder may not have been told of one that is there already
+	f, err := r.dir.open(r.name, os.O_RDWR)
+	if vanished(err) {
+		if f, err = r.dir.open(r.name, os.O_RDWR|os.O_CREATE|os.O_EXCL); err == nil {
+			r.touched = monotonic()
+		} else if errors.Is(err, fs.ErrExist) {
+			return true, nil
+		}
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		f, err = r.dir.open(r.name, os.O_RDONLY)

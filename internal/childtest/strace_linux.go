@@ -58,10 +58,18 @@ func (c *Child) Inject(rules ...string) *Tracer {
 	return tr
 }
 
-// Detach leaves the process to itself.
+// Detach leaves the process to itself. strace can miss a signal that comes just before it waits for
+// a process that does nothing.
 func (tr *Tracer) Detach() {
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
 	_ = tr.cmd.Process.Signal(syscall.SIGINT)
-	for range tr.lines {
+	for more := true; more; {
+		select {
+		case _, more = <-tr.lines:
+		case <-again.C:
+			_ = tr.cmd.Process.Signal(syscall.SIGINT)
+		}
 	}
 }
 

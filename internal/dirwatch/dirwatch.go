@@ -28,12 +28,17 @@ type Options struct {
 	Poll bool
 	// Logger hears that the kernel has no watch left: once, until it has some again. Nil: silent.
 	Logger *slog.Logger
+	// Wanted is asked after reports whether somebody wants more of them. Once it says no, there
+	// may be none until Listen is called. It must not block, and must not call methods of the
+	// Watch. Nil: always.
+	Wanted func() bool
 }
 
 // Watch is a subscription to the changes in one directory.
 type Watch struct {
 	notify func(name []byte, appeared bool) bool
 	remove func()
+	listen func()
 
 	closing sync.Once
 	quit    chan struct{}
@@ -51,9 +56,9 @@ func New(dir *os.File, opts Options, notify func(name []byte, appeared bool) boo
 	w := &Watch{notify: notify, quit: make(chan struct{})}
 	remote := Remote(dir)
 	if !opts.Poll {
-		remove, err := subscribe(dir, remote, notify)
+		remove, listen, err := subscribe(dir, remote, notify, opts.Wanted)
 		if err == nil {
-			w.remove = remove
+			w.remove, w.listen = remove, listen
 			fallback.Store(false)
 		} else if !remote {
 			logOnce(opts.Logger, dir, opts.Interval, err)
@@ -64,6 +69,14 @@ func New(dir *os.File, opts Options, notify func(name []byte, appeared bool) boo
 		go w.tick(opts.Interval)
 	}
 	return w
+}
+
+// Listen is called when reports are wanted again, and Wanted says so. What has changed in the
+// meantime is reported then.
+func (w *Watch) Listen() {
+	if w.listen != nil {
+		w.listen()
+	}
 }
 
 // Polls reports whether the watch depends on its ticker: the kernel alone does not report

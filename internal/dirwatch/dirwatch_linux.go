@@ -41,19 +41,23 @@ type instance struct {
 	dirs   map[int32][]*subscription // by watch descriptor; nil when there is no instance
 	adding int                       // watches under way, which keep the instance
 	ended  int                       // watches that were removed
+	deaf   bool                      // the reader is not to be woken, because nobody wants to hear anything
 }
 
-type subscription struct{ notify func([]byte, bool) bool }
+type subscription struct {
+	notify func([]byte, bool) bool
+	wanted func() bool // nil: always
+}
 
 // subscribe asks for the watch with mu free: a file server that has gone is asked for the
 // right to read the directory, and must not hold up those who watch others.
-func subscribe(dir *os.File, remote bool, notify func([]byte, bool) bool) (remove func(), err error) {
+func subscribe(dir *os.File, remote bool, notify func([]byte, bool) bool, wanted func() bool) (remove, listen func(), err error) {
 	in := &kernel
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.dirs == nil {
 		if err := in.start(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	in.adding++
@@ -67,14 +71,15 @@ func subscribe(dir *os.File, remote bool, notify func([]byte, bool) bool) (remov
 		wd, err := addWatch(fd, dir, maskFor(remote))
 		in.mu.Lock()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if ended != in.ended && len(in.dirs[wd]) == 0 {
 			continue // the same directory's watch may have been given and removed in between
 		}
-		s := &subscription{notify}
+		s := &subscription{notify, wanted}
 		in.dirs[wd] = append(in.dirs[wd], s)
-		return func() { in.remove(wd, s) }, nil
+		in.arm()
+		return func() { in.remove(wd, s) }, in.hear, nil
 	}
 }
 
@@ -106,7 +111,7 @@ func (in *instance) start() error {
 		unix.Close(fd)
 		return err
 	}
-	in.fd, in.ready = fd, ready
+	in.fd, in.ready, in.deaf = fd, ready, false
 	in.dirs = make(map[int32][]*subscription)
 	in.done = make(chan struct{})
 	go in.read(fd, ready, in.done)
@@ -160,6 +165,46 @@ func (in *instance) remove(wd int32, s *subscription) {
 	in.shutUnused()
 }
 
+// hear has the reader woken again, if it is deaf.
+func (in *instance) hear() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.arm()
+}
+
+// arm is hear with mu held.
+func (in *instance) arm() {
+	if !in.deaf || in.dirs == nil {
+		return
+	}
+	in.deaf = false
+	if conn, err := in.ready.SyscallConn(); err == nil {
+		_ = conn.Control(func(ep uintptr) { _ = control(int(ep), unix.EPOLL_CTL_MOD, in.fd) })
+	}
+}
+
+// rearm is called when the reader has read. In a process that holds nothing and waits for nothing, it
+// stays asleep, whatever others do in the directory.
+//
+// Invariant: wanted says yes before hear is called. So either it does so here, or hear, which needs
+// mu, comes after this and finds the reader deaf.
+func (in *instance) rearm(fd int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.fd != fd {
+		return
+	}
+	in.deaf = true
+	for _, subs := range in.dirs {
+		for _, s := range subs {
+			if s.wanted == nil || s.wanted() {
+				in.arm()
+				return
+			}
+		}
+	}
+}
+
 // shutUnused ends the instance if nothing is watched. mu is held.
 func (in *instance) shutUnused() {
 	if len(in.dirs) == 0 && in.adding == 0 && in.dirs != nil {
@@ -208,9 +253,7 @@ func (in *instance) read(fd int, ready *os.File, done chan<- struct{}) {
 			// Nobody cared. A few such reads are free; in a burst the kernel collects the rest.
 			time.Sleep(min(maxPause, 50*time.Microsecond<<min(idle-5, 5)))
 		}
-		if err := conn.Control(func(ep uintptr) { _ = control(int(ep), unix.EPOLL_CTL_MOD, fd) }); err != nil {
-			return
-		}
+		in.rearm(fd)
 	}
 }
 

@@ -7,6 +7,6 @@ import (
 	"os"
 )
 
-func subscribe(*os.File, bool, func([]byte, bool) bool) (remove func(), err error) {
-	return nil, errors.ErrUnsupported
+func subscribe(*os.File, bool, func([]byte, bool) bool, func() bool) (remove, listen func(), err error) {
+	return nil, nil, errors.ErrUnsupported
 }

@@ -122,6 +122,49 @@ func TestSeveralWatchesOfOneDirectory(t *testing.T) {
 	require.NotContains(t, one.names, "b", "a closed watch reports nothing")
 }
 
+// While nothing is wanted, a busy directory does not wake the process; later it is told all the same.
+func TestUnwanted(t *testing.T) {
+	path, heard := t.TempDir(), newEar()
+	var wanted atomic.Bool
+	w := watch(t, path, dirwatch.Options{Wanted: wanted.Load}, heard.hear)
+	if w.Polls() {
+		t.Skip("the ticker reports all the time")
+	}
+	touch := func(name string) { require.NoError(t, os.WriteFile(filepath.Join(path, name), nil, 0o600)) }
+	touch("a")
+	heard.await(t, "a") // from here on, nobody listens
+	touch("b")
+	var late []string
+	for range 100 {
+		touch("b")
+		time.Sleep(100 * time.Microsecond)
+		heard.mu.Lock()
+		late = append(late, heard.names...)
+		heard.names = nil
+		heard.mu.Unlock()
+	}
+	require.LessOrEqual(t, len(late), 10, "the events of one read, at most: %d", len(late))
+
+	wanted.Store(true)
+	w.Listen()
+	heard.await(t, "b")
+	touch("c")
+	heard.await(t, "c")
+}
+
+// Two watches share what wakes the process.
+func TestUnwantedByOne(t *testing.T) {
+	one, two := t.TempDir(), t.TempDir()
+	deaf, heard := newEar(), newEar()
+	watch(t, one, dirwatch.Options{Wanted: func() bool { return false }}, deaf.hear)
+	watch(t, two, dirwatch.Options{}, heard.hear)
+	for range 10 {
+		require.NoError(t, os.WriteFile(filepath.Join(one, "a"), nil, 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(two, "b"), nil, 0o600))
+		heard.await(t, "b")
+	}
+}
+
 func TestManyDirectories(t *testing.T) {
 	base := t.TempDir()
 	var wg sync.WaitGroup

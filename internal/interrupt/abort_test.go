@@ -207,7 +207,7 @@ func TestAbortAfterTheEnd(t *testing.T) {
 		})
 		_, first := s.get(t, "/")
 		q := <-requests
-		<-q.Gone() // closed when the server is done with the request
+		<-q.Client().Done() // closed when the server is done with the request
 		q.Abort()
 		q.Interrupt(io.ErrUnexpectedEOF, func() { t.Error("an ended request was interrupted") })
 		q.Cancel(io.ErrUnexpectedEOF)

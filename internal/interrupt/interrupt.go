@@ -39,7 +39,7 @@ type Request struct {
 	name     string
 	control  *http.ResponseController
 	cancel   context.CancelCauseFunc
-	gone     <-chan struct{}
+	client   context.Context
 	upload   bool // tusd makes a body reader for it
 	writes   sync.WaitGroup
 	aborted  chan struct{} // closed by Abort
@@ -64,7 +64,7 @@ func New(w http.ResponseWriter, r *http.Request) (*Request, http.ResponseWriter,
 		name:    r.Method + " " + r.URL.EscapedPath(),
 		control: http.NewResponseController(w),
 		cancel:  cancel,
-		gone:    r.Context().Done(),
+		client:  r.Context(),
 		// A POST may be a PATCH in disguise, see X-HTTP-Method-Override.
 		upload:  r.Method == http.MethodPatch || r.Method == http.MethodPost,
 		drained: r.Body == http.NoBody || r.Body == nil,
@@ -162,12 +162,12 @@ func (q *Request) isAborted() bool {
 // Cancel cancels the context of the *http.Request that [New] has returned, with cause.
 func (q *Request) Cancel(cause error) { q.cancel(cause) }
 
-// Gone returns a channel that is closed when the client has gone or the handler has returned;
-// Cancel does not close it.
+// Client returns a context that ends when the client has gone or the handler has returned;
+// Cancel does not end it.
 //
 // An HTTP/1 server does not see a client go while it has not read the whole body of its
 // request. A request without a body, such as a GET, is not affected by that.
-func (q *Request) Gone() <-chan struct{} { return q.gone }
+func (q *Request) Client() context.Context { return q.client }
 
 // String returns the method and the escaped path of the request as it came in, without the
 // query, such as "PATCH /files/abc". It is cut to 200 bytes.

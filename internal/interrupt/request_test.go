@@ -23,7 +23,7 @@ func TestGoneWhenTheClientHangsUp(t *testing.T) {
 					close(entered)
 					// The context of a tus request outlives its client.
 					q := interrupt.From(context.WithoutCancel(r.Context()))
-					<-q.Gone()
+					<-q.Client().Done()
 					<-r.Context().Done()
 					close(gone)
 				})
@@ -56,7 +56,7 @@ func TestCancelIsNotGone(t *testing.T) {
 		<-r.Context().Done()
 		require.Equal(t, cause, context.Cause(r.Context()))
 		select {
-		case <-q.Gone():
+		case <-q.Client().Done():
 			t.Error("the client is still there")
 		default:
 		}

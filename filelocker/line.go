@@ -1,0 +1,63 @@
+package filelocker
+
+import (
+	"context"
+	"time"
+
+	"github.com/tus/tusd/v2/pkg/handler"
+	"github.com/tusd-filelock/tusd-filelock/internal/line"
+)
+
+// Writers of several processes that wait for an upload stand in line, so that a hand-over wakes one of
+// them and not all. It is no more than an agreement who watches the directory: the lock is taken
+// on disk, as if there were no line, and who is not in it is not kept out.
+
+const (
+	// lineTrust is how long a waiter leaves the watching to the first in line, who may be stopped.
+	lineTrust = 100 * time.Millisecond
+	// linePatience is how often it does so in one wait: again when the lock has gone to somebody
+	// else, as if the line moved.
+	linePatience = 3
+)
+
+// lineUp is called when the request is on disk. Its file is what those who wait for one upload
+// have in common, whatever they call the directory.
+func (a *acquirer) lineUp(req *request) {
+	if a.mode != exclusive || !req.posted || a.dir.remote || a.dir.poll {
+		return
+	}
+	place, err := line.Join("tusd-filelock/" + req.id.String())
+	if err != nil {
+		return // each for itself, then
+	}
+	a.place, a.patience = place, linePatience
+}
+
+// trusts says that somebody else is to watch on a's behalf.
+func (a *acquirer) trusts() bool { return a.place != nil && !a.place.First() && a.patience > 0 }
+
+// leaveLine calls the next one, which waits for the lock from then on.
+func (a *acquirer) leaveLine() {
+	if a.place != nil {
+		a.followed = a.place.Leave()
+		a.place = nil
+	}
+}
+
+// stand leaves the lock to those ahead in line. Without a hold and an error, it is time to look.
+func (a *acquirer) stand(ctx context.Context) (*hold, error) {
+	a.patience--
+	a.setWaiting(false, false)
+	defer a.setWaiting(true, false)
+	patient, cancel := context.WithTimeout(ctx, min(lineTrust, a.every))
+	defer cancel()
+	defer context.AfterFunc(a.client, cancel)()
+	called := a.place.Wait(patient) == nil
+	switch {
+	case ctx.Err() != nil, a.client.Err() != nil:
+		return nil, handler.ErrLockTimeout
+	case !called, a.exists():
+		return nil, nil
+	}
+	return a.tryNew() // the one ahead has mostly taken the lock and given it back by now
+}

@@ -1,0 +1,177 @@
+package filelocker_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// lineOf is how the line for the upload is called, once somebody has asked for it.
+func (f *fixture) lineOf(id string) string {
+	f.Helper()
+	var st syscall.Stat_t
+	require.Eventually(f, func() bool { return syscall.Stat(f.path(id+".stop"), &st) == nil }, f.patience(), time.Millisecond, "nobody asks")
+	return fmt.Sprintf("@tusd-filelock/%x/%x/", st.Dev, st.Ino)
+}
+
+// inLine waits until so many stand in line. The kernel lists those who have connected under the name
+// that they have connected to (/proc/net/unix).
+func (f *fixture) inLine(line string, n int) {
+	f.Helper()
+	require.Eventually(f, func() bool {
+		sockets, err := os.ReadFile("/proc/self/net/unix")
+		require.NoError(f, err)
+		return strings.Count(string(sockets), line) == n
+	}, f.patience(), time.Millisecond, "waiters in line")
+}
+
+// waiters are processes that wait for an upload, in this order.
+func (f *fixture) waiters(id string, n int) []*child {
+	f.Helper()
+	crowd := make([]*child, n)
+	for i := range crowd {
+		crowd[i] = f.start()
+		crowd[i].tell("lock " + id)
+		f.inLine(f.lineOf(id), i+1)
+	}
+	return crowd
+}
+
+// Whoever is served is asked to let go for the next one, at once: it is not young for that one.
+func TestProcessesAreServedInOrder(t *testing.T) {
+	f := setUp(t)
+	holder := f.hold("a")
+	crowd := f.waiters("a", 6)
+	line := f.lineOf("a")
+	holder.mustBeAsked()
+	holder.unlock()
+	for i, c := range crowd {
+		c.expect("locked a")
+		if i < len(crowd)-1 {
+			c.expect("asked a")
+		}
+		c.tell("unlock a")
+		c.expect("unlocked a")
+	}
+	f.mustHold()
+	f.inLine(line, 0)
+}
+
+// The first in line is stopped. The others do not wait for it.
+func TestStoppedFirstInLine(t *testing.T) {
+	f := setUp(t)
+	holder := f.hold("a")
+	crowd := f.waiters("a", 3)
+	crowd[0].freeze()
+	holder.mustBeAsked()
+	holder.unlock()
+	for range 2 {
+		got := 1
+		select {
+		case e := <-crowd[1].events:
+			require.Equal(t, "locked a", e)
+		case e := <-crowd[2].events:
+			require.Equal(t, "locked a", e)
+			got = 2
+		case <-time.After(f.patience()):
+			require.FailNow(t, "nobody gets the lock")
+		}
+		crowd[got].unlock("a")
+	}
+	crowd[0].thaw()
+	crowd[0].expect("locked a")
+	crowd[0].unlock("a")
+	f.mustBecomeEmpty()
+}
+
+func TestKilledInLine(t *testing.T) {
+	for _, victims := range [][]int{{0}, {1}, {0, 1}, {2}, {0, 2}} {
+		f := setUp(t)
+		holder := f.hold("a")
+		crowd := f.waiters("a", 4)
+		line := f.lineOf("a")
+		for _, v := range victims {
+			crowd[v].kill()
+		}
+		holder.mustBeAsked()
+		holder.unlock()
+		left := make(chan *child)
+		for i, c := range crowd {
+			if slices.Contains(victims, i) {
+				continue
+			}
+			go func() {
+				if e := <-c.events; e == "locked a" {
+					left <- c
+				}
+			}()
+		}
+		for range len(crowd) - len(victims) {
+			receive(f, left, "the lock").unlock("a")
+		}
+		f.mustBecomeEmpty()
+		f.inLine(line, 0)
+	}
+}
+
+// Who gives up in line leaves nothing behind, and is in nobody's way.
+func TestGiveUpInLine(t *testing.T) {
+	f := setUp(t)
+	holder := f.start()
+	holder.tell("lock a")
+	holder.expect("locked a")
+	first := f.waiters("a", 1)[0]
+	line := f.lineOf("a")
+	ctx, cancel := context.WithCancel(context.Background())
+	_, done := f.queue(ctx, "a")
+	f.inLine(line, 2)
+	last := f.start()
+	last.tell("lock a")
+	f.inLine(line, 3)
+	cancel()
+	require.Error(t, receive(f, done, "the end of the wait"))
+	holder.unlock("a")
+	first.expect("locked a")
+	first.unlock("a")
+	last.expect("locked a")
+	last.unlock("a")
+	f.mustBecomeEmpty()
+	f.inLine(line, 0)
+}
+
+// Containers do not see each other's line, and find each other in the directory.
+func TestLinesOfTwoNetworks(t *testing.T) {
+	f := setUp(t)
+	need(t, "root", os.Geteuid() == 0)
+	elsewhere := func(cmd *exec.Cmd, _ *childSpec) {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	}
+	holder := f.hold("a")
+	here := f.waiters("a", 1)[0]
+	there := f.start(elsewhere)
+	there.tell("lock a")
+	holder.mustBeAsked()
+	holder.unlock()
+	one, other := here, there
+	select {
+	case e := <-here.events:
+		require.Equal(t, "locked a", e)
+	case e := <-there.events:
+		require.Equal(t, "locked a", e)
+		one, other = there, here
+	case <-time.After(f.patience()):
+		require.FailNow(t, "nobody gets the lock")
+	}
+	one.unlock("a")
+	other.expect("locked a")
+	other.unlock("a")
+	f.mustBecomeEmpty()
+}
