@@ -56,10 +56,19 @@
 // frozen for longer than 30 s can find its locks taken over, and is told when it wakes. Readers
 // of different machines do not share a lock there: they wait for each other.
 //
+// # Waiting
+//
+// Writers of several processes that wait for an upload stand in line, those of each user and each
+// network namespace in one of their own, and only the first one watches the directory. The line
+// is a listening socket at an abstract address (unix(7)). That saves the others from being woken for
+// a lock that they do not get. It is no promise of an order: who is not in line is not kept out,
+// and after 0.1 seconds each one looks for itself, because the first one may have been stopped.
+//
 // # Differences between systems
 //
-// Changes are reported by the kernel on Linux. Elsewhere, on network and user-space file
-// systems, and when Linux has no inotify watch left, the two poll intervals apply.
+// Waiters stand in line on Linux, on local file systems. There, changes are reported by the kernel.
+// Elsewhere, on network and user-space file systems, and when Linux has no inotify watch left, the
+// two poll intervals apply.
 package filelocker
 
 import (
