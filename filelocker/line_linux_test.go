@@ -3,6 +3,8 @@ package filelocker_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"slices"
@@ -12,6 +14,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tus/tusd/v2/pkg/handler"
+
+	"github.com/tusd-filelock/tusd-filelock/filelocker"
 )
 
 // lineOf is how the line for the upload is called, once somebody has asked for it.
@@ -145,6 +150,34 @@ func TestGiveUpInLine(t *testing.T) {
 	last.unlock("a")
 	f.mustBecomeEmpty()
 	f.inLine(line, 0)
+}
+
+// The client of a request hangs up while that stands in line. tusd does not tell its locker.
+func TestClientGoneInLine(t *testing.T) {
+	f := setUp(t)
+	holder := f.start()
+	holder.tell("lock a")
+	holder.expect("locked a")
+	next := f.waiters("a", 1)[0]
+	line := f.lineOf("a")
+	lock, done := f.newLock("a"), make(chan error, 1)
+	handle := filelocker.ShareReads(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		done <- lock.take(context.WithoutCancel(r.Context()))
+	}))
+	ctx, hangUp := context.WithCancel(context.Background())
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		handle.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodPatch, "/files/a", nil))
+	}()
+	f.inLine(line, 2)
+	hangUp()
+	require.Equal(t, handler.ErrLockTimeout, receive(f, done, "the end of the wait"))
+	<-served
+	holder.unlock("a")
+	next.expect("locked a")
+	next.unlock("a")
+	f.mustBecomeEmpty()
 }
 
 // Containers do not see each other's line, and find each other in the directory.

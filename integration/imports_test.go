@@ -19,6 +19,7 @@ const (
 var mayImport = map[string][]string{
 	"internal/filelock":  {system},
 	"internal/dirwatch":  {system},
+	"internal/line":      {system},
 	"internal/interrupt": {},
 	"internal/leaktest":  {},
 	"internal/childtest": {system, "github.com/stretchr/testify/"}, // only tests import it
@@ -28,7 +29,7 @@ var mayImport = map[string][]string{
 	"mutex":     {system, module + "internal/filelock"},
 	"memlock":   {"github.com/bradfitz/gomemcache/"},
 
-	"filelocker": {system, tusd + "handler", module + "internal/filelock", module + "internal/dirwatch", module + "internal/interrupt"},
+	"filelocker": {system, tusd + "handler", module + "internal/filelock", module + "internal/dirwatch", module + "internal/line", module + "internal/interrupt"},
 	"lockertest": {tusd + "handler"}, // for any locker, so not ours
 }
 

@@ -13,7 +13,8 @@ import (
 // The first in line has the listening socket of an abstract address (unix(7)). The others have
 // connected to that, and nobody accepts: they stand in its backlog, which the kernel keeps in
 // order. Who leaves the first place accepts one connection and sends the listening socket
-// through it, so that the others need not notice.
+// through it, so that the others need not notice. Who gives up closes the connection, which stays in
+// the backlog until it is found to lead to nobody.
 //
 // When the first one dies, the socket ends, and all connections with it: then everybody joins anew.
 
