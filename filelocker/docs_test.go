@@ -84,6 +84,17 @@ func TestDocumentationNamesTheDefaults(t *testing.T) {
 	}
 }
 
+// The package says after what time a waiter does not rely on the one ahead of it any more.
+func TestDocumentationNamesTheTrust(t *testing.T) {
+	for _, file := range parsed(t, packageOf(ours)) {
+		if doc := file.Doc.Text(); doc != "" {
+			require.Contains(t, doc, fmt.Sprintf("after %v seconds each one", filelocker.LineTrust.Seconds()))
+			return
+		}
+	}
+	require.FailNow(t, "the package is documented")
+}
+
 // Every exported name is documented.
 func TestEveryExportedNameIsDocumented(t *testing.T) {
 	described := false

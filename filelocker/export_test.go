@@ -38,6 +38,9 @@ func (l FileLocker) Polling() FileLocker {
 	return l
 }
 
+// LineTrust is how long a waiter leaves it to the first in line to look.
+const LineTrust = lineTrust
+
 // Hasty is l in a process that is busy in the directory, or not, whatever else it does there.
 func (l FileLocker) Hasty(hasty bool) FileLocker {
 	l.hasty = hasty
