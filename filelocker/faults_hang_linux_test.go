@@ -23,6 +23,7 @@ func TestHangAtEachStep(t *testing.T) {
 	f := setUp(t)
 	needStrace(f)
 	courses := coursesOf(f)
+	delete(courses, "in line") // what it does beyond a wait are calls on sockets, behind which there is no server
 	for _, name := range slices.Sorted(maps.Keys(courses)) {
 		t.Run(name, func(t *testing.T) { courses[name].withHangs(setUp(t)) })
 	}

@@ -25,8 +25,12 @@ var faults = []fault{
 	{"error=EMFILE", unix.EMFILE}, {"error=ENOLCK", unix.ENOLCK}, {"error=EINTR", unix.EINTR}, {"delay_enter=20000", 0},
 }
 
-// noticeCalls are the calls that set up the kernel's reports, which name no file of the directory.
-var noticeCalls = []string{"inotify_init1", "inotify_add_watch", "epoll_create1", "epoll_ctl"}
+// noticeCalls are the calls that set up the kernel's reports, and those of the line of waiters. They
+// name no file of the directory.
+var noticeCalls = []string{
+	"inotify_init1", "inotify_add_watch", "epoll_create1", "epoll_ctl",
+	"socket", "connect", "getsockopt", "bind", "listen", "recvmsg", "accept4", "sendmsg",
+}
 
 // tracedCall finds the name of a call in a line of strace.
 var tracedCall = regexp.MustCompile(`^(\w+)\(`)
@@ -41,7 +45,7 @@ type step struct {
 // makes on its main thread, with paths, and interfere as inject does.
 func (c *child) trace(rules ...string) *tracer {
 	c.f.Helper()
-	args := []string{"-p", c.thread, "-y", "-e", "trace=%file,%desc", "-e", "signal=none"}
+	args := []string{"-p", c.thread, "-y", "-e", "trace=%file,%desc,%network", "-e", "signal=none"}
 	for _, rule := range rules {
 		args = append(args, "-e", "inject="+rule)
 	}

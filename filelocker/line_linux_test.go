@@ -31,11 +31,13 @@ func (f *fixture) lineOf(id string) string {
 // that they have connected to (/proc/net/unix).
 func (f *fixture) inLine(line string, n int) {
 	f.Helper()
-	require.Eventually(f, func() bool {
-		sockets, err := os.ReadFile("/proc/self/net/unix")
-		require.NoError(f, err)
-		return strings.Count(string(sockets), line) == n
-	}, f.patience(), time.Millisecond, "waiters in line")
+	require.Eventually(f, func() bool { return f.countInLine(line) == n }, f.patience(), time.Millisecond, "waiters in line")
+}
+
+func (f *fixture) countInLine(line string) int {
+	sockets, err := os.ReadFile("/proc/self/net/unix")
+	require.NoError(f, err)
+	return strings.Count(string(sockets), line)
 }
 
 // waiters are processes that wait for an upload, in this order.
