@@ -2,6 +2,7 @@ package line_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -44,6 +45,10 @@ func play(name string, orders iter.Seq[string]) {
 			fmt.Println("left", p.Leave())
 		case "storm":
 			storm(name)
+		case "limit 2":
+			fmt.Println("limited", os.WriteFile("/proc/sys/net/core/somaxconn", []byte("2"), 0))
+		case "fill":
+			fill(name)
 		case "squat":
 			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 			if err == nil {
@@ -246,28 +251,40 @@ func TestOverlongName(t *testing.T) {
 	require.ErrorIs(t, err, unix.EINVAL)
 }
 
-// Who does not find room is told so, and the others stay in order.
+// Who does not find room is told so, and the others stay in order. The child has a network of its
+// own, whose limit concerns nobody else.
 func TestFull(t *testing.T) {
-	const limit = "/proc/sys/net/core/somaxconn"
-	before, err := os.ReadFile(limit)
-	childtest.Need(t, "root", err == nil && os.WriteFile(limit, []byte("2"), 0) == nil)
-	defer func() { require.NoError(t, os.WriteFile(limit, before, 0)) }()
-
-	name := nameOf(t)
-	var places []*line.Place
-	for {
-		p, err := line.Join(name)
-		if err != nil {
-			require.ErrorIs(t, err, unix.EAGAIN)
-			break
-		}
-		places = append(places, p)
-		require.LessOrEqual(t, len(places), 10)
+	childtest.Need(t, "root", os.Geteuid() == 0)
+	c := childtest.Start(t, nameOf(t), ownNetwork)
+	c.Do("limit 2", "limited <nil>")
+	c.Tell("fill")
+	var joined int
+	_, err := fmt.Sscanf(c.Next(), "joined %d", &joined)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, joined, 3)
+	require.LessOrEqual(t, joined, 10)
+	c.Expect(unix.EAGAIN.Error())
+	for i := range joined {
+		c.Expect("first <nil>", fmt.Sprint("left ", i < joined-1))
 	}
-	require.GreaterOrEqual(t, len(places), 3)
-	for i, p := range places {
-		mustBeCalled(t, p)
-		require.Equal(t, i < len(places)-1, p.Leave())
+}
+
+func ownNetwork(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+}
+
+// fill joins until that fails, and then leaves in order.
+func fill(name string) {
+	var places []*line.Place
+	p, err := line.Join(name)
+	for ; err == nil; p, err = line.Join(name) {
+		places = append(places, p)
+	}
+	fmt.Println("joined", len(places))
+	fmt.Println(errors.Unwrap(err))
+	for _, p := range places {
+		fmt.Println("first", p.Wait(context.Background()))
+		fmt.Println("left", p.Leave())
 	}
 }
 
@@ -330,9 +347,7 @@ func TestLinePerUser(t *testing.T) {
 func TestLinePerNetwork(t *testing.T) {
 	childtest.Need(t, "root", os.Geteuid() == 0)
 	name := nameOf(t)
-	elsewhere := childtest.Start(t, name, func(cmd *exec.Cmd) {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	})
+	elsewhere := childtest.Start(t, name, ownNetwork)
 	p := join(t, name)
 	elsewhere.Do("join", "joined true")
 	require.False(t, p.Leave())
