@@ -64,10 +64,11 @@ func TestNoteCrowd(t *testing.T) {
 		got[m.name] = m.samples
 	}
 	require.Equal(t, map[string][]float64{
-		"not served":     {1},
-		"hand-over":      {100, 200},
-		"unlock to lock": {50, 10},
-		"wait":           {100, 290},
+		"not served":              {1},
+		"hand-over":               {100, 200},
+		"hand-over but the first": {200},
+		"unlock to lock":          {50, 10},
+		"wait":                    {100, 290},
 	}, got)
 
 	s = series{}
