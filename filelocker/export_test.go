@@ -47,6 +47,12 @@ func (l FileLocker) Hasty(hasty bool) FileLocker {
 	return l
 }
 
+// Loyal is l for whom there is nothing but the line to tell it that it is its turn.
+func (l FileLocker) Loyal(loyal bool) FileLocker {
+	l.loyal = loyal
+	return l
+}
+
 // Quiet says that this process has no directory open and no timer running.
 func Quiet() bool {
 	process.mu.Lock()

@@ -42,6 +42,7 @@ type settings struct {
 	Holder, Acquirer time.Duration
 	Flat             bool
 	Hasty            bool
+	Loyal            bool
 }
 
 // bothWays tests processes that have been idle, and such as are busy and make a lock file before they
@@ -62,7 +63,7 @@ func (k kind) locker(dir string, s settings) handler.Locker {
 	case ours:
 		l := filelocker.New(dir)
 		l.HolderPollInterval, l.AcquirerPollInterval, l.FlatNames = s.Holder, s.Acquirer, s.Flat
-		return l.Hasty(s.Hasty)
+		return l.Hasty(s.Hasty).Loyal(s.Loyal)
 	case stock:
 		return tusdlocker.FileLocker{Path: dir, HolderPollInterval: s.Holder, AcquirerPollInterval: s.Acquirer}
 	case memory:

@@ -49,7 +49,11 @@ func (a *acquirer) stand(ctx context.Context) (*hold, error) {
 	a.patience--
 	a.setWaiting(false, false)
 	defer a.setWaiting(true, false)
-	patient, cancel := context.WithTimeout(ctx, min(lineTrust, a.every))
+	trust := min(lineTrust, a.every)
+	if a.lock.loyal {
+		trust = time.Hour
+	}
+	patient, cancel := context.WithTimeout(ctx, trust)
 	defer cancel()
 	defer context.AfterFunc(a.client, cancel)()
 	called := a.place.Wait(patient) == nil

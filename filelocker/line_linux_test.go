@@ -40,6 +40,11 @@ func (f *fixture) countInLine(line string) int {
 	return strings.Count(string(sockets), line)
 }
 
+// setUpLine has waiters rely on the line alone: who is not called would not come.
+func setUpLine(t *testing.T) *fixture {
+	return setUpIn(t, ours, t.TempDir(), settings{Loyal: true})
+}
+
 // waiters are processes that wait for an upload, in this order.
 func (f *fixture) waiters(id string, n int) []*child {
 	f.Helper()
@@ -52,9 +57,25 @@ func (f *fixture) waiters(id string, n int) []*child {
 	return crowd
 }
 
-// Whoever is served is asked to let go for the next one, at once: it is not young for that one.
+// either waits until one of two processes has got the lock of a.
+func (f *fixture) either(x, y *child) (one, other *child) {
+	f.Helper()
+	var event string
+	select {
+	case event = <-x.events:
+		one, other = x, y
+	case event = <-y.events:
+		one, other = y, x
+	case <-time.After(f.patience()):
+		require.FailNow(f, "nobody gets the lock")
+	}
+	require.Equal(f, "locked a", event)
+	return one, other
+}
+
+// Whoever is served is also asked to let go for the next one.
 func TestProcessesAreServedInOrder(t *testing.T) {
-	f := setUp(t)
+	f := setUpLine(t)
 	holder := f.hold("a")
 	crowd := f.waiters("a", 6)
 	line := f.lineOf("a")
@@ -80,19 +101,10 @@ func TestStoppedFirstInLine(t *testing.T) {
 	crowd[0].freeze()
 	holder.mustBeAsked()
 	holder.unlock()
-	for range 2 {
-		got := 1
-		select {
-		case e := <-crowd[1].events:
-			require.Equal(t, "locked a", e)
-		case e := <-crowd[2].events:
-			require.Equal(t, "locked a", e)
-			got = 2
-		case <-time.After(f.patience()):
-			require.FailNow(t, "nobody gets the lock")
-		}
-		crowd[got].unlock("a")
-	}
+	one, other := f.either(crowd[1], crowd[2])
+	one.unlock("a")
+	other.expect("locked a")
+	other.unlock("a")
 	crowd[0].thaw()
 	crowd[0].expect("locked a")
 	crowd[0].unlock("a")
@@ -101,7 +113,7 @@ func TestStoppedFirstInLine(t *testing.T) {
 
 func TestKilledInLine(t *testing.T) {
 	for _, victims := range [][]int{{0}, {1}, {0, 1}, {2}, {0, 2}} {
-		f := setUp(t)
+		f := setUpLine(t)
 		holder := f.hold("a")
 		crowd := f.waiters("a", 4)
 		line := f.lineOf("a")
@@ -131,7 +143,7 @@ func TestKilledInLine(t *testing.T) {
 
 // Who gives up in line leaves nothing behind, and is in nobody's way.
 func TestGiveUpInLine(t *testing.T) {
-	f := setUp(t)
+	f := setUpLine(t)
 	holder := f.start()
 	holder.tell("lock a")
 	holder.expect("locked a")
@@ -156,7 +168,7 @@ func TestGiveUpInLine(t *testing.T) {
 
 // The client of a request hangs up while that stands in line. tusd does not tell its locker.
 func TestClientGoneInLine(t *testing.T) {
-	f := setUp(t)
+	f := setUpLine(t)
 	holder := f.start()
 	holder.tell("lock a")
 	holder.expect("locked a")
@@ -195,16 +207,7 @@ func TestLinesOfTwoNetworks(t *testing.T) {
 	there.tell("lock a")
 	holder.mustBeAsked()
 	holder.unlock()
-	one, other := here, there
-	select {
-	case e := <-here.events:
-		require.Equal(t, "locked a", e)
-	case e := <-there.events:
-		require.Equal(t, "locked a", e)
-		one, other = there, here
-	case <-time.After(f.patience()):
-		require.FailNow(t, "nobody gets the lock")
-	}
+	one, other := f.either(here, there)
 	one.unlock("a")
 	other.expect("locked a")
 	other.unlock("a")

@@ -132,6 +132,7 @@ type FileLocker struct {
 
 	poll  bool // look on the ticker only; for tests
 	hasty bool // try before asking, as a process that is busy; for tests
+	loyal bool // stand in line for as long as it takes; for tests
 }
 
 var _ handler.Locker = FileLocker{}

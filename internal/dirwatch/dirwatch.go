@@ -8,7 +8,8 @@
 // A report is a hint and never more: it can come late, twice, for a name that is as it
 // was, or as "anything may have changed" after an overflow. Whoever gets one looks at the
 // disk. Only this is promised: a change that another process makes through the same kernel
-// after [New] has returned is followed by a report for its name or for everything.
+// after [New] has returned is followed by a report for its name or for everything, once reports are
+// wanted (see [Options]).
 package dirwatch
 
 import (

@@ -153,8 +153,11 @@ func rights(oob []byte) int {
 		return -1
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
+	if err != nil || len(fds) == 0 {
 		return -1
+	}
+	for _, fd := range fds[1:] { // there is room for two
+		unix.Close(fd)
 	}
 	return fds[0]
 }
