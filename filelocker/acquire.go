@@ -25,9 +25,11 @@ type acquirer struct {
 	making   bool // somebody else makes a lock file
 	leftover bool // a reader has seen a request that nobody stands behind
 
-	// spare is a lock file that was made for a name that somebody has. It replaces that one's,
-	// if it is dead, or is removed before anything else is tried.
-	spare *made
+	// spare is a lock file that was made for a name that somebody has. It gets that name when it is
+	// free, or replaces a dead holder's file. The first in line keeps it for as long as a prompt
+	// answer can be expected; else it is removed before anything else is tried.
+	spare  *made
+	prompt bool
 
 	place    *line.Place // in the line of those who wait; nil if there is no line
 	patience int         // how often it still leaves the watching to the first one there
@@ -46,11 +48,14 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 	if h == nil && err == nil {
 		h, err = a.wait(ctx, req, its.unhurried)
 	}
+	asked := req.posted
 	req.withdraw() // before the new hold looks for the requests of others
 	switch {
 	case h == nil:
 	case a.followed:
 		h.wanted, h.sure = true, true
+	case asked: // others may come as well
+		h.expects = true
 	case a.mode == exclusive || a.leftover: // readers have looked before
 		h.doubtful, _ = a.dir.claimed(req.name, glanceForClaim, true)
 		h.sure = !h.doubtful
@@ -84,7 +89,7 @@ func (a *acquirer) tryNew() (*hold, error) {
 // try takes the lock if nobody holds it, or its holder is proven dead. A nil hold without an
 // error means that somebody has it.
 func (a *acquirer) try() (*hold, error) {
-	defer a.discardSpare()
+	defer a.dropSpare()
 	for range 20 {
 		m, err := a.tryOnce()
 		a.making = errors.Is(err, errMaking)
@@ -122,7 +127,7 @@ func (a *acquirer) tryOnce() (made, error) {
 	defer f.close()
 	err = f.tryLock()
 	if errors.Is(err, filelock.ErrBusy) {
-		a.discardSpare()
+		a.dropSpare()
 		if a.refused(f); a.joinable() {
 			return a.join()
 		}
@@ -140,15 +145,30 @@ func (a *acquirer) tryOnce() (made, error) {
 
 // publish takes the lock if there is no lock file.
 func (a *acquirer) publish() (made, error) {
-	spare := a.spare
-	a.spare = nil
-	m, err := a.dir.publish(a.upload, a.mode, spare)
+	m, err := a.dir.publish(a.upload, a.mode, a.takeSpare())
 	if errors.Is(err, errTaken) {
 		staged := m // m itself would be on the heap each time
 		a.spare = &staged
 		return made{}, errAgain
 	}
 	return m, err
+}
+
+// takeSpare returns the spare file with the time of now, or nil.
+func (a *acquirer) takeSpare() *made {
+	if a.spare != nil && a.spare.renew() != nil {
+		a.discardSpare() // what is wrong shows when the next one is made
+	}
+	spare := a.spare
+	a.spare = nil
+	return spare
+}
+
+// dropSpare is discardSpare for all but the one who is to have the lock in a moment.
+func (a *acquirer) dropSpare() {
+	if !a.prompt || !a.leads() {
+		a.discardSpare()
+	}
 }
 
 func (a *acquirer) discardSpare() {
@@ -195,9 +215,7 @@ func (a *acquirer) probe(f file, locked bool) (made, error) {
 	if v.liveness != dead {
 		return made{}, errBusy
 	}
-	spare := a.spare
-	a.spare = nil
-	m, err := a.dir.takeOver(a.upload, a.mode, spare, info, v.holder.Token)
+	m, err := a.dir.takeOver(a.upload, a.mode, a.takeSpare(), info, v.holder.Token)
 	if err == nil {
 		a.logger.Info("lock taken over from a dead holder", a.attrs()...)
 	}

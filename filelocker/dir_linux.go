@@ -16,6 +16,13 @@ func openBeneath(dir int, name string) (fd int, err error) {
 	return fd, err
 }
 
+// forgets says that the kernel keeps no record of names that are not there. tmpfs has none, as all its
+// files are in memory anyway.
+func forgets(h handle) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(h.fd, &fs) == nil && fs.Type == unix.TMPFS_MAGIC
+}
+
 func renameNew(dir int, from, to string) error {
 	return unix.Renameat2(dir, from, dir, to, unix.RENAME_NOREPLACE)
 }
@@ -23,6 +30,11 @@ func renameNew(dir int, from, to string) error {
 func exchange(dir int, a, b string) error {
 	return unix.Renameat2(dir, a, dir, b, unix.RENAME_EXCHANGE)
 }
+
+// yield has a process run that was woken on the same processor. The kernel can put it there though
+// another one is idle: on a virtual machine, an idle processor looks like one that is taken away
+// (vcpu_is_preempted).
+func yield() { _, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
 // touch is futimens(fd, NULL), which x/sys has no name for.
 func touch(fd int) error {

@@ -90,7 +90,7 @@ func (h *hanging) at(at step) {
 	c.tell(h.way.order + " a")
 	asked := make(chan struct{})
 	if h.way.yield != nil {
-		asked, g = g.yieldSoon(), nil
+		asked, g = g.yieldSoon(h.way.late), nil
 	}
 	event := h.await("locked a")
 	if h.way.yield != nil {
@@ -118,12 +118,14 @@ func (h *hanging) at(at step) {
 	c.mustHaveOpen(h.before)
 }
 
-// yieldSoon unlocks as soon as somebody asks. The channel is closed then.
-func (g *grip) yieldSoon() chan struct{} {
+// yieldSoon unlocks as soon as somebody asks, or somewhat later. The channel is closed then.
+func (g *grip) yieldSoon(late bool) chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		g.mustBeAsked()
+		if g.mustBeAsked(); late {
+			g.f.mayRest()
+		}
 		g.unlock()
 	}()
 	return done

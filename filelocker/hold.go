@@ -33,9 +33,10 @@ type hold struct {
 	again    *time.Timer
 
 	// These stay as they are. There are many holds, and here is room for them.
-	shared bool // with other readers
-	locks  bool // a kernel lock keeps it
-	beats  bool // a heartbeat does, or does so too
+	expects bool // to be asked: it listens from the start
+	shared  bool // with other readers
+	locks   bool // a kernel lock keeps it
+	beats   bool // a heartbeat does, or does so too
 
 	mu     sync.Mutex // keeps f from being closed under a look
 	closed bool
@@ -118,6 +119,23 @@ func (h *hold) look() {
 	}
 	h.wanted = h.wanted || wanted
 	h.upload.ask()
+}
+
+// settle makes a young hold one that listens. The registry's mu is held.
+func (h *hold) settle() {
+	h.settled = true
+	h.dir.attend(true)
+}
+
+// end is called when the hold is not handed over any more. The registry's mu is held.
+func (h *hold) end() {
+	h.ended = true
+	if h.settled {
+		h.dir.attend(false)
+	}
+	if h.again != nil {
+		h.again.Stop()
+	}
 }
 
 func (h *hold) mode() mode {
@@ -211,12 +229,15 @@ func (h *hold) beat() {
 }
 
 // release removes the lock file if the name still is its own, and gives back the kernel lock.
-// A claim is left to the next one in line.
-func (h *hold) release() (claim *request, err error) {
+// A claim is left to the next one in line. wanted says that another process waits for this.
+func (h *hold) release(wanted bool) (claim *request, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
 	removed, err := h.remove()
+	if wanted {
+		yield()
+	}
 	// A child process between fork and exec has a copy of the descriptor, which would keep the
 	// lock for a moment. On a file that has lost its name, it is in nobody's way.
 	if !removed {

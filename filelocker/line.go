@@ -33,6 +33,9 @@ func (a *acquirer) lineUp(req *request) {
 	a.place, a.patience = place, linePatience
 }
 
+// leads says that a is the first in line.
+func (a *acquirer) leads() bool { return a.place != nil && a.place.First() }
+
 // trusts says that somebody else is to watch on a's behalf.
 func (a *acquirer) trusts() bool { return a.place != nil && !a.place.First() && a.patience > 0 }
 
@@ -60,8 +63,8 @@ func (a *acquirer) stand(ctx context.Context) (*hold, error) {
 	switch {
 	case ctx.Err() != nil, a.client.Err() != nil:
 		return nil, handler.ErrLockTimeout
-	case !called, a.exists():
+	case !called:
 		return nil, nil
 	}
-	return a.tryNew() // the one ahead has mostly taken the lock and given it back by now
+	return a.tryNew() // the one ahead takes the lock and gives it back meanwhile
 }

@@ -40,6 +40,7 @@ func (l *listener) listen(d *directory) {
 	}
 	l.watch = dirwatch.New(d.file, dirwatch.Options{
 		Interval: interval,
+		Remote:   d.remote,
 		Poll:     d.poll || d.beats.Load(),
 		Logger:   l.logger,
 		Wanted:   d.wanted,
@@ -160,9 +161,20 @@ func (d *directory) lockChanged(upload []byte, appeared bool) bool {
 	return (u.heedsNew || !appeared) && u.wakeWaiter()
 }
 
-// wanted says whether this process holds or waits for anything in d.
+// attend notes that one more, or one less, needs to hear what happens in d. A hold that is young and
+// a waiter that is about to look need not: what they do themselves would be all they hear of. The
+// registry's mu is held.
+func (d *directory) attend(more bool) {
+	if more {
+		d.attentive++
+	} else {
+		d.attentive--
+	}
+}
+
+// wanted says whether anybody does.
 func (d *directory) wanted() bool {
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	return d.refs > 0
+	return d.attentive > 0
 }

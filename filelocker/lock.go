@@ -58,6 +58,10 @@
 //
 // # Waiting
 //
+// A writer that waits asks first, lets the holder's process run, and then tries for a fraction of a
+// millisecond with a lock file that it has made meanwhile: a holder that lets go at once is mostly
+// done by then. After some milliseconds it removes that file, and sleeps.
+//
 // Writers of several processes that wait for an upload stand in line, those of each user and each
 // network namespace in one of their own, and only the first one watches the directory. The line
 // is a listening socket at an abstract address (unix(7)). That saves the others from being woken for
@@ -231,8 +235,12 @@ func (l *lock) lockIn(ctx context.Context, d *directory, busy bool, requestRelea
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	u.own(w, h)
-	if h.doubtful {
+	if h.expects || h.doubtful {
 		d.listener.look(d, h)
+	}
+	if h.expects {
+		h.settle()
+		return nil
 	}
 	process.young = append(process.young, h)
 	process.schedule(h.start + instant(listenAfter))
@@ -273,14 +281,11 @@ func (l *lock) Unlock() error {
 		return nil
 	}
 	u.hold = nil
-	h.ended = true
+	h.end()
 	wanted := h.contended()
-	if h.again != nil {
-		h.again.Stop()
-	}
 	process.mu.Unlock()
 
-	claim, err := h.release()
+	claim, err := h.release(wanted)
 	u.pass(turn{unhurried: wanted, claim: claim})
 	process.leave(d)
 	if err != nil {

@@ -58,6 +58,9 @@ func (k keeper) beats() bool { return k == heartbeat || k == both }
 const (
 	stampVersion = 1
 	maxStamp     = 4096
+
+	// sinceFormat is RFC 3339 with all digits, so that a later time takes as much room.
+	sinceFormat = "2006-01-02T15:04:05.000000000Z07:00"
 )
 
 // errNoStamp is the answer to content that no locker wrote.
@@ -66,7 +69,8 @@ var errNoStamp = errors.New("not a lock file's content")
 // bare says that the stock locker wrote the stamp: a PID and nothing more.
 func (s stamp) bare() bool { return s.Version == 0 }
 
-// marshal writes by hand what json.Marshal would: it is on the way of each lock.
+// marshal writes by hand, as it is on the way of each lock, what json.Marshal would but for the zeros
+// at the end of since.
 func (s stamp) marshal() []byte {
 	b := make([]byte, 0, 320)
 	b = append(strconv.AppendInt(b, int64(s.PID), 10), '\n')
@@ -79,7 +83,7 @@ func (s stamp) marshal() []byte {
 	b = strconv.AppendUint(append(b, `,"pidns":`...), s.PIDNS, 10)
 	b = s.Start.AppendFormat(append(b, `,"start":"`...), time.RFC3339Nano)
 	b = appendJSON(append(b, `","mode":`...), string(s.Mode))
-	b = s.Since.AppendFormat(append(b, `,"since":"`...), time.RFC3339Nano)
+	b = s.Since.AppendFormat(append(b, `,"since":"`...), sinceFormat)
 	b = appendJSON(append(b, `","token":`...), s.Token)
 	b = appendJSON(append(b, `,"keeps":`...), string(s.Keeps))
 	return append(b, "}\n"...)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -100,10 +101,16 @@ func TestRebootOnAFileServer(t *testing.T) {
 // that is removed while it is open, and removes it some time after it is closed.
 func (f *fixture) mustBecomeEmpty() {
 	f.Helper()
+	f.mustBecome()
+}
+
+// mustBecome waits until these are the files in the directory.
+func (f *fixture) mustBecome(names ...string) {
+	f.Helper()
 	require.Eventually(f, func() bool {
 		entries, err := os.ReadDir(f.dir)
-		return err == nil && len(entries) == 0
-	}, f.patience(), time.Millisecond, "files are left in the directory")
+		return err == nil && slices.EqualFunc(entries, names, func(e os.DirEntry, name string) bool { return e.Name() == name })
+	}, f.patience(), time.Millisecond, "files in the directory, other than %v", names)
 }
 
 // mustWait has the process try for a lock more than once, in vain, and give up. Each of its

@@ -25,7 +25,7 @@ type upload struct {
 	hold   *hold // what the process has on disk
 	line   []*holder
 
-	waiting   bool          // the one with the turn waits for another process
+	waiting   bool          // the one with the turn waits for another process, and is to be woken
 	heedsStop bool          // and may go on when the request of a third one ends
 	heedsNew  bool          // or when somebody else gets the lock
 	wake      chan struct{} // tells it to look again; nil until somebody waits
@@ -216,12 +216,21 @@ func (u *upload) shift() *holder {
 	return next
 }
 
-// wakeWaiter wakes the one who waits for another process, if there is one. The registry's
-// mu is held.
+// setWaiting says whether there is a waiter to be woken. The registry's mu is held.
+func (u *upload) setWaiting(waiting bool) {
+	if waiting != u.waiting {
+		u.waiting = waiting
+		u.dir.attend(waiting)
+	}
+}
+
+// wakeWaiter wakes the one who waits for another process, if there is one. Before it sleeps again it
+// says that it waits. The registry's mu is held.
 func (u *upload) wakeWaiter() bool {
 	if !u.waiting {
 		return false
 	}
+	u.setWaiting(false)
 	select {
 	case u.wake <- struct{}{}:
 	default:

@@ -65,12 +65,14 @@ type directory struct {
 	checkedBy dirKey  // the last one that was looked at
 	idleSince instant
 	uploads   map[string]*upload
+	attentive int // waiters to be woken, and holds that listen
 
 	listener listener
 
 	means    atomic.Int32 // publishing means that the file system turned out to have
 	linkable atomic.Bool  // its links turned out to share kernel locks
 	beats    atomic.Bool  // it turned out to have no kernel locks
+	forgets  func() bool  // the kernel remembers no name that is not there
 }
 
 // folderError is a failure to open a folder inside an existing Path.
@@ -91,6 +93,7 @@ func (r *registry) enter(key dirKey, name string, interval time.Duration, logger
 		return d, busy, nil
 	}
 	d = &directory{poll: key.poll, uploads: make(map[string]*upload)}
+	d.forgets = sync.OnceValue(func() bool { return forgets(d.handle) })
 	d.listener.interval, d.listener.logger = interval, logger
 	if key.folder == "" {
 		d.handle, err = openDir(key.path)
@@ -257,7 +260,7 @@ func (r *registry) sweep() {
 	now := monotonic()
 	r.timer = nil
 	for _, h := range r.grown(now) {
-		h.settled = true
+		h.settle()
 		h.dir.listener.look(h.dir, h)
 	}
 	unused := r.unused(now)

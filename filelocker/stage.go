@@ -104,6 +104,19 @@ func (d *directory) stageAt(temp string, how mode, doomed *fileID) (m made, swep
 	return made{}, swept, err
 }
 
+// sinceSlack is how much earlier than a lock was taken its stamp may say that it was.
+const sinceSlack = 10 * time.Millisecond
+
+// renew has the stamp of a file that was made some time ago say that it is taken now.
+func (m *made) renew() error {
+	now := time.Now().UTC()
+	if now.Sub(m.stamp.Since) < sinceSlack {
+		return nil
+	}
+	m.stamp.Since = now
+	return m.f.write(m.stamp.marshal())
+}
+
 // stillNamed says whether the new file m still has its only name. On a local file system its
 // number of names tells that, and is known already.
 func (d *directory) stillNamed(name string, m made) (bool, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/tusd-filelock/tusd-filelock/internal/filelock"
@@ -30,6 +31,7 @@ type request struct {
 	name   string
 	mode   mode // what is wanted
 	posted bool
+	made   bool // the file was not there before
 	f      file
 	id     fileID
 
@@ -56,12 +58,15 @@ func (r *request) post() error {
 		r.posted = false
 		r.drop()
 	}
-	for range 10 {
+	for n := range 20 {
 		again, err := r.try()
 		if !again {
 			return err
 		}
-		time.Sleep(100 * time.Microsecond) // the remover of an abandoned one is at work
+		// Somebody is about to remove one. The runtime's shortest sleep is a millisecond (epoll_wait(2)).
+		if yield(); n >= 10 {
+			time.Sleep(100 * time.Microsecond)
+		}
 	}
 	return nil
 }
@@ -71,7 +76,7 @@ func (r *request) try() (again bool, err error) {
 	f, err := r.dir.open(r.name, os.O_RDWR)
 	if vanished(err) {
 		if f, err = r.dir.open(r.name, os.O_RDWR|os.O_CREATE|os.O_EXCL); err == nil {
-			r.touched = monotonic()
+			r.touched, r.made = monotonic(), true
 		} else if errors.Is(err, fs.ErrExist) {
 			return true, nil
 		}
@@ -118,7 +123,10 @@ func (r *request) withdraw() {
 	r.posted = false
 	// A refused conversion loses the shared lock, which is to go anyway.
 	if err := r.f.tryLock(); err == nil || r.dir.lockless(err) {
-		r.dir.removeRequest(r.name, r.f)
+		if r.dir.removeRequest(r.name, r.id) {
+			_ = r.f.close() // and the kernel lock of a file without a name is in nobody's way
+			return
+		}
 	}
 	r.drop()
 }
@@ -128,16 +136,11 @@ func (r *request) drop() {
 	_ = r.f.close()
 }
 
-// removeRequest removes the request at name if it still is f, whose kernel lock the caller
-// has exclusively: then nobody else removes or replaces it.
-func (d *directory) removeRequest(name string, f file) {
-	info, err := f.stat()
-	if err != nil || !d.isRequest(name, info) {
-		return
-	}
-	if at, err := d.stat(name); err == nil && sameFile(at.id, info.id) {
-		_ = d.remove(name)
-	}
+// removeRequest removes the request at name if it still is the file id, whose kernel lock the
+// caller has exclusively: then nobody else removes or replaces it.
+func (d *directory) removeRequest(name string, id fileID) (removed bool) {
+	at, err := d.stat(name)
+	return err == nil && sameFile(at.id, id) && d.isRequest(name, at) && d.remove(name) == nil
 }
 
 // isRequest tells a request from an upload that happens to be called <id>.stop: a request is
@@ -158,10 +161,8 @@ func (d *directory) isUpload(name string) bool {
 //
 // look finds out whether somebody has locked the file; if not, it is locked afterwards.
 func (d *directory) claimed(name string, look func(file) (bool, error), sweep bool) (claimed, abandoned bool) {
-	if !d.remote { // mostly there is none, which this tells sooner than an open does
-		if _, err := d.stat(name); vanished(err) {
-			return false, false
-		}
+	if !d.remote && d.absent(name) { // mostly there is none, which this tells sooner than an open does
+		return false, false
 	}
 	f, err := d.openToLock(name)
 	if vanished(err) || notAFile(err) {
@@ -182,10 +183,33 @@ func (d *directory) claimed(name string, look func(file) (bool, error), sweep bo
 	info, err := f.stat()
 	abandoned = err == nil && d.isRequest(name, info)
 	if sweep && abandoned {
-		d.removeRequest(name, f)
+		d.removeRequest(name, info.id)
+		// Who was killed while it waited may have left the lock file that it had made.
+		_, _ = d.sweepStage(tempName(strings.TrimSuffix(name, stopSuffix), 0), nil)
 	}
 	_ = f.unlock()
 	return false, abandoned
+}
+
+// absent says that nothing has that name.
+//
+// Who looks up a name that the kernel has not in its cache, which on tmpfs is any that is not there,
+// waits for those who change the directory, asleep; who wants to change it waits awake, for they
+// never take long (found with perf: each such sleep costs as much as a lock). So with others at work
+// here the question is asked in the form of a change that is none: a name given to itself.
+func (d *directory) absent(name string) bool {
+	if d.means.Load() == byRename && d.crowded() && d.forgets() {
+		return vanished(d.renameNew(name, name))
+	}
+	_, err := d.stat(name)
+	return vanished(err)
+}
+
+// crowded says that others of this process are at work in d: not those who wait or have held for long.
+func (d *directory) crowded() bool {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	return d.refs-d.attentive > 1
 }
 
 // lookForClaim takes the kernel lock of a request if nobody claims it. There is no way to look

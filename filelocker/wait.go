@@ -19,6 +19,9 @@ const (
 	// makingLook is the longest time to the next look where somebody else is making a lock file: a
 	// writer is not told whether that one got the lock.
 	makingLook = 50 * time.Millisecond
+	// promptAnswer is how long the first in line goes on trying before it sleeps. A holder that lets
+	// go at once needs as long, and to have the kernel report it takes longer.
+	promptAnswer = 200 * time.Microsecond
 	// courtesy is how long a process whose hold ended for another one's sake lets that one
 	// try first.
 	courtesy = 2 * time.Millisecond
@@ -28,39 +31,39 @@ const (
 func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hold, error) {
 	a.setWaiting(true, false)
 	defer a.setWaiting(false, false)
-	if a.mode == exclusive { // the holder can hear of it while the watch is set up
-		if err := req.post(); err != nil {
-			return nil, fmt.Errorf("ask for release: %w", err)
-		}
+	if h, err := a.ask(req, unhurried); h != nil || err != nil {
+		return h, err
 	}
 	a.lineUp(req)
 	defer a.leaveLine()
-	if a.trusts() {
-		unhurried = false // the others have been let go first
-		if h, err := a.stand(ctx); h != nil || err != nil {
-			return h, err
-		}
-	}
-	a.dir.listener.listen(a.dir)
-
-	if unhurried {
-		if err := a.letOthersTry(ctx); err != nil {
-			return nil, err
-		}
+	a.prompt = true
+	defer a.discardSpare()
+	if h, err := a.firstTry(ctx, unhurried); h != nil || err != nil {
+		return h, err
 	}
 	pause := min(nextLook, a.every)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
+	before, woken := a.seen.holder.Token, false
 	for log := a.waitLog(); ; {
-		before := a.seen.holder.Token
+		if !woken {
+			a.setWaiting(true, false)
+			a.dir.listener.listen(a.dir)
+		}
 		h, err := a.look(req)
 		if h != nil || err != nil {
 			return h, err
 		}
+		if woken { // what it was woken for is mostly all it waits for; if not, it listens again
+			woken = false
+			continue
+		}
 		log()
-		if a.seen.holder.Token != before {
+		if now := a.seen.holder.Token; now != before {
 			pause = max(pause, min(nextLook, a.every))
-			if before != "" && a.trusts() { // the line moves on
+			known := before != ""
+			before = now
+			if known && a.trusts() { // the line moves on
 				if h, err = a.stand(ctx); h != nil || err != nil {
 					return h, err
 				}
@@ -73,8 +76,9 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 		timer.Reset(pause)
 		select {
 		case <-a.upload.wake:
-			pause = firstLook
+			pause, woken = firstLook, true
 		case <-timer.C:
+			a.prompt = false
 			pause = min(2*pause, a.every, requestLife/2)
 		case <-ctx.Done():
 			return nil, handler.ErrLockTimeout
@@ -84,14 +88,61 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 	}
 }
 
+// ask puts a writer's request on disk. Who is the first to ask lets the holder go on at once, and sees
+// whether that was all it took.
+func (a *acquirer) ask(req *request, unhurried bool) (*hold, error) {
+	if a.mode == shared { // which sees first whether there is anybody to ask
+		return nil, nil
+	}
+	if err := req.post(); err != nil {
+		return nil, fmt.Errorf("ask for release: %w", err)
+	}
+	if !req.made || unhurried || a.dir.remote {
+		return nil, nil
+	}
+	if yield(); a.exists() {
+		return nil, nil
+	}
+	return a.tryNew()
+}
+
+// firstTry is what can be done before the kernel is asked to report changes. The first in line makes
+// its lock file while the holder hears of the request; the others leave the lock to that one.
+func (a *acquirer) firstTry(ctx context.Context, unhurried bool) (*hold, error) {
+	switch {
+	case a.trusts():
+		return a.stand(ctx) // which lets others go first, too
+	case unhurried:
+		return nil, a.letOthersTry(ctx)
+	case a.leads():
+		return a.tryForAMoment()
+	}
+	return nil, nil
+}
+
+// tryForAMoment tries with one lock file for as long as a holder needs that answers at once.
+func (a *acquirer) tryForAMoment() (*hold, error) {
+	h, err := a.tryNew()
+	for start := monotonic(); h == nil && err == nil && a.spare != nil && start.since() < promptAnswer; {
+		yield()
+		if m, again := a.publish(); again == nil { // what else is wrong shows in the next look
+			h = a.held(m)
+		}
+	}
+	return h, err
+}
+
 // look asks for the lock and tries to take it. A writer asks first: its claim holds from then
 // on. A reader first sees whether there is anybody to ask, as other readers are not.
 func (a *acquirer) look(req *request) (h *hold, err error) {
 	if a.mode == exclusive {
-		if err = req.post(); err == nil {
-			return a.try()
+		if err = req.post(); err != nil {
+			return nil, fmt.Errorf("ask for release: %w", err)
 		}
-		return nil, fmt.Errorf("ask for release: %w", err)
+		if a.spare != nil {
+			return a.tryNew()
+		}
+		return a.try()
 	}
 	a.setWaiting(true, true)
 	if a.keptOut() {
@@ -122,8 +173,10 @@ func (a *acquirer) letOthersTry(ctx context.Context) error {
 func (a *acquirer) setWaiting(waiting, heedsStop bool) {
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	a.upload.waiting, a.upload.heedsStop, a.upload.heedsNew = waiting, heedsStop, a.mode == shared
-	if a.upload.wake == nil {
-		a.upload.wake = make(chan struct{}, 1)
+	u := a.upload
+	u.setWaiting(waiting)
+	u.heedsStop, u.heedsNew = heedsStop, a.mode == shared
+	if u.wake == nil {
+		u.wake = make(chan struct{}, 1)
 	}
 }

@@ -1,6 +1,7 @@
 package filelocker_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -10,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Who waits for a lock makes no lock file meanwhile: all who wait in the directory are told of
-// each.
-func TestWaiterMakesNoLockFile(t *testing.T) {
+// Who waits for a lock makes one lock file, when it asks, and no other one while it waits: all who
+// hear of the directory are told of each. It is gone before anybody could take it for litter.
+func TestWaiterMakesOneLockFile(t *testing.T) {
 	f := setUp(t)
 	holder := f.start()
 	holder.tell("here a")
@@ -23,13 +24,18 @@ func TestWaiterMakesNoLockFile(t *testing.T) {
 	_, err = unix.InotifyAddWatch(events, f.dir, unix.IN_CREATE|unix.IN_MOVED_TO)
 	require.NoError(t, err)
 
-	require.Equal(t, error(handler.ErrLockTimeout), f.newLock("a").takeWithin(100*time.Millisecond))
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_, done := f.queue(ctx, "a")
 	holder.expect("asked a")
+	f.mustBecome("a.lock", "a.stop")
+	require.Equal(t, error(handler.ErrLockTimeout), receive(f, done, "the waiter"))
 	heard := make([]byte, 1<<16)
 	n, err := unix.Read(events, heard)
 	require.NoError(t, err)
-	require.Contains(t, string(heard[:n]), "a.stop")
-	require.NotContains(t, strings.ReplaceAll(string(heard[:n]), "a.stop", ""), "lock")
+	require.Equal(t, 1, strings.Count(string(heard[:n]), "a.stop"))
+	require.Equal(t, 1, strings.Count(string(heard[:n]), ".lock-"))
+	require.NotContains(t, string(heard[:n]), "a.lock")
 	holder.unlock("a")
 	f.mustHold()
 }

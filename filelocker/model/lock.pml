@@ -31,6 +31,8 @@
  *   STRICT_LEFT  a look leaves no request behind that nobody stands behind; it may see a claim where
  *                there was none
  *   BRIEF        who looks for a claim does nothing else between a round's shared lock and its end
+ *   PROMPT       who waits may try before it listens and keep the lock file that it made, and who has
+ *                waited may let go before it has looked through old requests
  *   COARSE       steps that nobody can come between are one
  *   BREAK_...    one rule of the protocol is broken, which has to be found
  */
@@ -201,7 +203,8 @@ inline again(p) {
 inline busy(p) {
 	if
 	:: phase[p] == FAST -> listen(p)
-	:: phase[p] == WAIT && !WRITES(p) && !HAS(sawShared, p) -> pc[p] = POST
+	:: phase[p] == WAIT && !HAS(onLock, p) -> hearAndAsk(p)
+	:: phase[p] == WAIT && HAS(onLock, p) && !WRITES(p) && !HAS(sawShared, p) -> pc[p] = POST
 	:: else -> pc[p] = SLEEP
 	fi
 }
@@ -234,7 +237,7 @@ inline making(p) {
 #endif
 }
 
-/* A writer asks before it listens. */
+/* A writer asks before it listens, and can try once in between. */
 inline listen(p) {
 	phase[p] = WAIT;
 	if
@@ -243,16 +246,24 @@ inline listen(p) {
 	fi
 }
 inline hear(p) { SET(onLock, p); CLR(ev, p) }
+inline hearAndAsk(p) {
+	hear(p);
+#ifdef COARSE
+	lookAt(p)	/* nobody removes what it has locked */
+#else
+	pc[p] = POST
+#endif
+}
+inline lookAt(p) {
+	if
+	:: F[p] -> pc[p] = PUBLISH
+	:: else -> pc[p] = OPEN
+	fi
+}
 inline hasAsked(p) {
 	if
-	:: HAS(onLock, p) -> pc[p] = OPEN
-	:: else ->
-		hear(p);
-#ifdef COARSE
-		pc[p] = OPEN	/* nobody removes what it has locked */
-#else
-		pc[p] = POST
-#endif
+	:: HAS(onLock, p) -> lookAt(p)
+	:: else -> hearAndAsk(p)
 	fi
 }
 
@@ -399,6 +410,13 @@ inline heldByOther(p) {
 	:: else -> held(p)
 	fi
 }
+inline probeRefused(p) {
+	refused(p, PASSES(p, G[p]));
+	if
+	:: kind[G[p]] == SHARED -> SET(sawShared, p)
+	:: else -> CLR(sawShared, p)
+	fi
+}
 
 inline named(p) {
 	if
@@ -413,7 +431,11 @@ inline named(p) {
 inline sweepRemove(p) { assert(TEMP[NTH(p)] == T[p] || TEMP_GOES); dropTemp(NTH(p)); pc[p] = SWEEP_CLOSE }
 inline claimRemove(p) {
 	assert(STOP == T[p] || STOP_GOES);
-	dropStop(); pc[p] = CLAIM_CLOSE
+	dropStop(); pc[p] = CLAIM_CLOSE;
+	if			/* the lock file that who made the request has left */
+	:: TEMP[0] && !ex[TEMP[0]] && !sh[TEMP[0]] -> dropTemp(0)
+	:: else
+	fi
 }
 inline touch(p) {
 	if
@@ -602,7 +624,8 @@ proctype Process(byte p) {
 	:: d_step { AT(DISCARD_CLOSE) -> SAY;
 		closeF(p);
 		if
-		:: G[p] -> again(p)
+		:: !HAS(trying, p) -> pc[p] = WITHDRAW
+		:: HAS(trying, p) && G[p] -> again(p)
 		:: else -> held(p)
 		fi
 	   }
@@ -621,12 +644,7 @@ proctype Process(byte p) {
 	:: d_step { AT(PROBE) -> SAY;
 		if
 		:: REFUSED_X(p, G[p]) ->
-			refused(p, PASSES(p, G[p]));
-			if
-			:: kind[G[p]] == SHARED -> SET(sawShared, p)
-			:: else -> CLR(sawShared, p)
-			fi;
-			heldByOther(p)
+			probeRefused(p); heldByOther(p)
 		:: else ->
 			ex[G[p]] = p+1;
 			if
@@ -635,6 +653,11 @@ proctype Process(byte p) {
 			fi
 		fi
 	   }
+#ifdef PROMPT
+	:: d_step { AT(PROBE) && REFUSED_X(p, G[p]) && F[p] && WRITES(p) && phase[p] == WAIT -> SAY;	/* is to have it in a moment */
+		probeRefused(p); closeG(p); held(p)
+	   }
+#endif
 #ifdef STOCK
 	:: d_step { AT(PROBE_JUDGE) -> SAY;
 		if
@@ -715,7 +738,10 @@ proctype Process(byte p) {
 	:: d_step { pc[p] == SLEEP && HAS(quit, p) -> SAY;
 		CLR(trying, p); CLR(onLock, p); CLR(onStop, p); CLR(ev, p); CLR(soon, p); CLR(sawShared, p); CLR(quit, p);
 		bar[p] = 0;
-		pc[p] = WITHDRAW
+		if
+		:: F[p] -> pc[p] = DISCARD
+		:: else -> pc[p] = WITHDRAW
+		fi
 	   }
 	:: d_step { AT(POST) -> SAY;
 		if
@@ -753,6 +779,12 @@ proctype Process(byte p) {
 		fi
 	   }
 
+#ifdef PROMPT
+	:: d_step { AT(POST_SAME) && STOP == S[p] && WRITES(p) && !HAS(onLock, p) -> SAY;	/* the holder may let go at once */
+		SET(posted, p); SET(claim, p); pc[p] = STAGE
+	   }
+#endif
+
 	/* ---- Take the request back: after the wait, with the lock or without ---- */
 
 	:: d_step { AT(WITHDRAW) -> SAY;
@@ -775,6 +807,11 @@ proctype Process(byte p) {
 	   }
 	:: d_step { AT(WITHDRAW_REMOVE) -> SAY; withdrawRemove(p) }
 	:: d_step { AT(WITHDRAW_CLOSE) -> SAY; closeS(p); withdrawn(p) }
+#ifdef PROMPT
+	:: d_step { AT(WITHDRAW_CLOSE) && HAS(writing, p) && phase[p] == WAIT -> SAY;	/* lets go before its first look */
+		closeS(p); CLR(made, p); leave(p); pc[p] = RELEASE
+	   }
+#endif
 
 	/* ---- Hold ---- */
 

@@ -25,6 +25,8 @@ type Options struct {
 	// Interval is the time between two looks on the ticker. It is not used where the
 	// kernel reports every change.
 	Interval time.Duration
+	// Remote is what [Remote] says of the directory.
+	Remote bool
 	// Poll uses the ticker even where the kernel reports changes.
 	Poll bool
 	// Logger hears that the kernel has no watch left: once, until it has some again. Nil: silent.
@@ -55,17 +57,16 @@ type Watch struct {
 // New or Close.
 func New(dir *os.File, opts Options, notify func(name []byte, appeared bool) bool) *Watch {
 	w := &Watch{notify: notify, quit: make(chan struct{})}
-	remote := Remote(dir)
 	if !opts.Poll {
-		remove, listen, err := subscribe(dir, remote, notify, opts.Wanted)
+		remove, listen, err := subscribe(dir, opts.Remote, notify, opts.Wanted)
 		if err == nil {
 			w.remove, w.listen = remove, listen
 			fallback.Store(false)
-		} else if !remote {
+		} else if !opts.Remote {
 			logOnce(opts.Logger, dir, opts.Interval, err)
 		}
 	}
-	if w.remove == nil || remote {
+	if w.remove == nil || opts.Remote {
 		w.ticking = make(chan struct{})
 		go w.tick(opts.Interval)
 	}
