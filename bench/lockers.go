@@ -29,6 +29,7 @@ const (
 	channel    = "channel"
 	floor      = "floor"                // the file appears whole and locked
 	floorShort = "floor without rename" // it can be seen empty and unlocked
+	floorLooks = "floor with looks"     // and makes sure of what a lock is to keep
 	floorWait  = "floor, flock"         // waits in the kernel for whoever has the lock file open
 	floorAsk   = "floor, ask and flock" // and asks for it, by making a file in a directory that is watched
 )
@@ -53,8 +54,8 @@ func newLocker(peer, dir string) (handler.Locker, error) {
 		}, nil
 	case memory:
 		return memorylocker.New(), nil
-	case floor, floorShort:
-		return newFloor(dir, peer == floor)
+	case floor, floorShort, floorLooks:
+		return newFloor(dir, peer)
 	case floorWait:
 		return flockLocker{dir: dir}, nil
 	case floorAsk:
@@ -67,16 +68,18 @@ func newLocker(peer, dir string) (handler.Locker, error) {
 // queue, no look at who holds, no release request.
 type floorLocker struct {
 	dir   int
+	path  string
 	stamp []byte
-	whole bool
+	whole bool // the file appears under its name whole and locked
+	looks bool
 }
 
-func newFloor(dir string, whole bool) (floorLocker, error) {
+func newFloor(dir, peer string) (floorLocker, error) {
 	fd, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return floorLocker{}, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	return floorLocker{dir: fd, stamp: exampleStamp(), whole: whole}, nil
+	return floorLocker{dir: fd, path: dir, stamp: exampleStamp(), whole: peer != floorShort, looks: peer == floorLooks}, nil
 }
 
 // exampleStamp is as long as what a lock file contains.
@@ -87,16 +90,22 @@ func exampleStamp() []byte {
 }
 
 func (l floorLocker) NewLock(id string) (handler.Lock, error) {
-	return &floorLock{floorLocker: l, name: id + ".lock"}, nil
+	return &floorLock{floorLocker: l, id: id, name: id + ".lock"}, nil
 }
 
 type floorLock struct {
 	floorLocker
-	name string
-	fd   int
+	id, name string
+	fd       int
+	seen     unix.Stat_t
 }
 
 func (l *floorLock) Lock(context.Context, func()) error {
+	if l.looks { // the directory is the one that is open
+		if err := unix.Stat(l.path, &l.seen); err != nil {
+			return os.NewSyscallError("stat", err)
+		}
+	}
 	name := l.name
 	if l.whole {
 		name += "-new"
@@ -112,13 +121,32 @@ func (l *floorLock) Lock(context.Context, func()) error {
 	if _, err := unix.Write(fd, l.stamp); err != nil {
 		return os.NewSyscallError("write", err)
 	}
+	if l.looks { // which file it is
+		if err := unix.Fstat(fd, &l.seen); err != nil {
+			return os.NewSyscallError("fstat", err)
+		}
+	}
 	if l.whole {
-		return os.NewSyscallError("renameat2", unix.Renameat2(l.dir, name, l.dir, l.name, unix.RENAME_NOREPLACE))
+		if err := unix.Renameat2(l.dir, name, l.dir, l.name, unix.RENAME_NOREPLACE); err != nil {
+			return os.NewSyscallError("renameat2", err)
+		}
+	}
+	if l.looks { // nobody asks for it
+		var none unix.Stat_t
+		if err := unix.Fstatat(l.dir, l.id+".stop", &none, unix.AT_SYMLINK_NOFOLLOW); err != unix.ENOENT {
+			return os.NewSyscallError("newfstatat", err)
+		}
 	}
 	return nil
 }
 
 func (l *floorLock) Unlock() error {
+	if l.looks { // the name still is that file's
+		var at unix.Stat_t
+		if err := unix.Fstatat(l.dir, l.name, &at, unix.AT_SYMLINK_NOFOLLOW); err != nil || at.Ino != l.seen.Ino {
+			return fmt.Errorf("the lock file is gone: %w", err)
+		}
+	}
 	if err := unix.Unlinkat(l.dir, l.name, 0); err != nil {
 		return os.NewSyscallError("unlinkat", err)
 	}

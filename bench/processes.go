@@ -22,19 +22,17 @@ func betweenProcesses() measure {
 		title:  "hand-over between processes",
 		rounds: 150,
 		show:   []string{"hand-over", "hand-over but the first", "unlock to lock", "longest wait over mean", "not served"},
-		targets: []target{
-			under("p50 under 0.5 ms, 1 to 64 waiters", ns, 0.5e6, "hand-over", p50),
-			under("p99 under 5 ms, 1 to 64 waiters", ns, 5e6, "hand-over", p99),
+		targets: append(handOverTargets(),
 			under("longest wait within 3 × the mean, 64 waiters (p50 of the rounds)", ratio, 3, "longest wait over mean", p50, waiters(64)),
 			under("longest wait within 3 × the mean, 64 waiters (worst round)", ratio, 3, "longest wait over mean", most, waiters(64)),
-		},
+		),
 		setUp: func(ctx context.Context, e *env) ([]peer, error) {
 			group, err := e.startWorkers(1 + e.pick(64, 64, 8))
 			if err != nil {
 				return nil, err
 			}
 			var peers []peer
-			for _, n := range []int{1, 2, 8, 64} {
+			for _, n := range crowds {
 				for _, name := range e.waiting(ours, stockFast, stock, floorAsk) {
 					dir, err := e.tempDir()
 					if err != nil {
@@ -46,6 +44,19 @@ func betweenProcesses() measure {
 			return peers, nil
 		},
 	}
+}
+
+// crowds is how many processes wait.
+var crowds = []int{1, 2, 8, 64}
+
+func handOverTargets() (targets []target) {
+	for _, n := range crowds {
+		targets = append(targets, under("p50 under 0.5 ms, "+waiters(n), ns, 0.5e6, "hand-over", p50, waiters(n)))
+	}
+	for _, n := range crowds {
+		targets = append(targets, under("p99 under 5 ms, "+waiters(n), ns, 5e6, "hand-over", p99, waiters(n)))
+	}
+	return targets
 }
 
 func waiters(n int) string {

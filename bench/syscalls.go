@@ -33,7 +33,7 @@ func systemCalls() measure {
 				return nil, nil
 			}
 			var peers []peer
-			for _, name := range []string{ours, stock, floor, floorShort} {
+			for _, name := range []string{ours, stock, floor, floorLooks, floorShort} {
 				dir, err := e.tempDir()
 				if err != nil {
 					return nil, err

@@ -16,7 +16,8 @@ import (
 )
 
 // uploads measures whole uploads through an HTTP server, a thousand at once: POST, four PATCHes
-// and a HEAD between each two. The server is the same with each locker.
+// and a HEAD between each two. The server is the same with each locker. With small parts it has little
+// to do but to lock; with large ones, to store what comes.
 func uploads() measure {
 	return measure{
 		name:   "uploads-at-once",
@@ -24,19 +25,23 @@ func uploads() measure {
 		rounds: 12,
 		show:   []string{"throughput", "errors"},
 		targets: []target{
-			throughput("disk"),
-			throughput("memory"),
+			throughput("disk", small),
+			throughput("memory", small),
+			throughput("disk", large),
+			throughput("memory", large),
 			under("no error", count, 0, "errors", most),
 		},
 		setUp: func(ctx context.Context, e *env) ([]peer, error) {
 			var peers []peer
-			for _, fs := range e.fileSystems() {
-				for _, name := range []string{ours, memory, stock, noLocker, floor} {
-					p, err := uploadPeer(e, name, fs.name, fs.dir)
-					if err != nil {
-						return nil, err
+			for _, size := range []int{small, large} {
+				for _, fs := range e.fileSystems() {
+					for _, name := range []string{ours, memory, stock, noLocker, floor} {
+						p, err := uploadPeer(e, name, fs, size)
+						if err != nil {
+							return nil, err
+						}
+						peers = append(peers, p)
 					}
-					peers = append(peers, p)
 				}
 			}
 			return peers, nil
@@ -44,15 +49,18 @@ func uploads() measure {
 	}
 }
 
-func throughput(at string) target {
+func throughput(fs string, partSize int) target {
+	at := inParts(fs, partSize)
 	return target{
 		text: "throughput at least 97 % of memorylocker's, " + at, unit: ratio, limit: 0.97, atLeast: true,
 		figure: func(o *outcome) (float64, bool) { return quotient(o, "throughput", p50, memory, at, at) },
 	}
 }
 
-func uploadPeer(e *env, name, at, parent string) (peer, error) {
-	dir, err := e.tempDirIn(parent)
+func inParts(fs string, size int) string { return fmt.Sprintf("%s, parts of %d KiB", fs, size>>10) }
+
+func uploadPeer(e *env, name string, fs fileSystem, partSize int) (peer, error) {
+	dir, err := e.tempDirIn(fs.dir)
 	if err != nil {
 		return peer{}, err
 	}
@@ -65,23 +73,26 @@ func uploadPeer(e *env, name, at, parent string) (peer, error) {
 	e.onClose(t.close)
 	return peer{
 		name:   name,
-		at:     at,
+		at:     inParts(fs.name, partSize),
 		budget: e.lasting(20*time.Second, 5*time.Second, time.Second),
-		round:  func(ctx context.Context, s *series) error { return t.uploadMany(ctx, dir, n, s) },
+		round:  func(ctx context.Context, s *series) error { return t.uploadMany(ctx, dir, n, partSize, s) },
 	}, nil
 }
 
+// parts is of how many an upload has; small and large are their sizes.
 const (
-	parts    = 4
-	partSize = 16 << 10
+	parts = 4
+	small = 16 << 10
+	large = 1 << 20
 )
 
-func (t tus) uploadMany(ctx context.Context, dir string, n int, s *series) error {
+func (t tus) uploadMany(ctx context.Context, dir string, n, partSize int, s *series) error {
+	part := make([]byte, partSize)
 	errs := make([]error, n)
 	start := time.Now()
 	var group sync.WaitGroup
 	for i := range n {
-		group.Go(func() { errs[i] = t.upload(ctx) })
+		group.Go(func() { errs[i] = t.upload(ctx, part) })
 	}
 	group.Wait()
 	took := time.Since(start)
@@ -100,15 +111,14 @@ func (t tus) uploadMany(ctx context.Context, dir string, n int, s *series) error
 }
 
 // upload makes one upload in parts.
-func (t tus) upload(ctx context.Context) error {
-	h, err := t.do(ctx, http.MethodPost, t.url, http.StatusCreated, nil, "Upload-Length", strconv.Itoa(parts*partSize))
+func (t tus) upload(ctx context.Context, part []byte) error {
+	h, err := t.do(ctx, http.MethodPost, t.url, http.StatusCreated, nil, "Upload-Length", strconv.Itoa(parts*len(part)))
 	if err != nil {
 		return err
 	}
 	url := h.Get("Location")
-	part := make([]byte, partSize)
 	for i := range parts {
-		at := strconv.Itoa(i * partSize)
+		at := strconv.Itoa(i * len(part))
 		if i > 0 {
 			h, err := t.do(ctx, http.MethodHead, url, http.StatusOK, nil)
 			if err != nil {

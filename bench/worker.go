@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -194,7 +195,7 @@ func (w *worker) fill(o order) error {
 		}
 		w.kept = append(w.kept, lock)
 	}
-	if o.Peer == floor || o.Peer == floorShort {
+	if strings.HasPrefix(o.Peer, floor) {
 		if err := listenOnly(o.Dir); err != nil {
 			return err
 		}

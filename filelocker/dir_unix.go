@@ -168,6 +168,8 @@ func infoOf(st *unix.Stat_t) fileInfo {
 
 func sameFile(a, b fileID) bool { return a == b }
 
+func sameDevice(a, b dirID) bool { return a.dev == b.dev }
+
 func (f file) stat() (fileInfo, error) {
 	var st unix.Stat_t
 	err := retry(func() error { return unix.Fstat(f.fd, &st) })

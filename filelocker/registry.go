@@ -72,7 +72,7 @@ type directory struct {
 	means    atomic.Int32 // publishing means that the file system turned out to have
 	linkable atomic.Bool  // its links turned out to share kernel locks
 	beats    atomic.Bool  // it turned out to have no kernel locks
-	forgets  func() bool  // the kernel remembers no name that is not there
+	memory   atomic.Int32 // what forgets has found out; 0 is nothing yet
 }
 
 // folderError is a failure to open a folder inside an existing Path.
@@ -93,12 +93,11 @@ func (r *registry) enter(key dirKey, name string, interval time.Duration, logger
 		return d, busy, nil
 	}
 	d = &directory{poll: key.poll, uploads: make(map[string]*upload)}
-	d.forgets = sync.OnceValue(func() bool { return forgets(d.handle) })
 	d.listener.interval, d.listener.logger = interval, logger
+	var parent *directory // of a folder
 	if key.folder == "" {
 		d.handle, err = openDir(key.path)
 	} else {
-		var parent *directory
 		if parent, busy, err = r.enter(dirKey{path: key.path, poll: key.poll}, "", interval, logger); err != nil {
 			return nil, false, err
 		}
@@ -108,7 +107,12 @@ func (r *registry) enter(key dirKey, name string, interval time.Duration, logger
 	if err != nil {
 		return nil, false, dirError(key, err)
 	}
-	if d.remote = dirwatch.Remote(d.file); d.remote {
+	if d.sameFileSystem(parent) {
+		d.remote = parent.remote
+	} else {
+		d.remote = dirwatch.Remote(d.file)
+	}
+	if d.remote {
 		r.weed(key, d.id)
 		d.sweepClock()
 	}
@@ -319,6 +323,11 @@ func (r *registry) unused(now instant) (closing []*directory) {
 func (d *directory) close() {
 	d.listener.close()
 	d.handle.close()
+}
+
+// sameFileSystem says that d is known to be on that of another directory, if there is one.
+func (d *directory) sameFileSystem(other *directory) bool {
+	return other != nil && sameDevice(d.id, other.id)
 }
 
 // stat says what is at name now, also if another machine has changed it: unlike that of the

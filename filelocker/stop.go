@@ -205,6 +205,19 @@ func (d *directory) absent(name string) bool {
 	return vanished(err)
 }
 
+// forgets says that the kernel remembers no name that is not there. It is asked when that first matters.
+func (d *directory) forgets() bool {
+	const yes, no = 1, 2
+	if d.memory.Load() == 0 {
+		answer := int32(no)
+		if forgets(d.handle) {
+			answer = yes
+		}
+		d.memory.Store(answer)
+	}
+	return d.memory.Load() == yes
+}
+
 // crowded says that others of this process are at work in d: not those who wait or have held for long.
 func (d *directory) crowded() bool {
 	process.mu.Lock()
