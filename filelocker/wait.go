@@ -100,10 +100,13 @@ func (a *acquirer) ask(req *request, unhurried bool) (*hold, error) {
 	if !req.made || unhurried || a.dir.remote {
 		return nil, nil
 	}
-	if yield(); a.exists() {
-		return nil, nil
+	for range 2 {
+		if !a.exists() {
+			return a.tryNew()
+		}
+		yield()
 	}
-	return a.tryNew()
+	return nil, nil
 }
 
 // firstTry is what can be done before the kernel is asked to report changes. The first in line makes
@@ -115,21 +118,23 @@ func (a *acquirer) firstTry(ctx context.Context, unhurried bool) (*hold, error) 
 	case unhurried:
 		return nil, a.letOthersTry(ctx)
 	case a.leads():
-		return a.tryForAMoment()
+		return a.tryForAMoment(), nil
 	}
 	return nil, nil
 }
 
-// tryForAMoment tries with one lock file for as long as a holder needs that answers at once.
-func (a *acquirer) tryForAMoment() (*hold, error) {
-	h, err := a.tryNew()
-	for start := monotonic(); h == nil && err == nil && a.spare != nil && start.since() < promptAnswer; {
-		yield()
-		if m, again := a.publish(); again == nil { // what else is wrong shows in the next look
-			h = a.held(m)
+// tryForAMoment tries with one lock file for as long as a holder needs that answers at once. Who has
+// the lock, and what is wrong if anything is, shows in the look that follows.
+func (a *acquirer) tryForAMoment() *hold {
+	for start := monotonic(); ; yield() {
+		m, err := a.publish()
+		if err == nil {
+			return a.held(m)
+		}
+		if a.spare == nil || start.since() > promptAnswer {
+			return nil
 		}
 	}
-	return h, err
 }
 
 // look asks for the lock and tries to take it. A writer asks first: its claim holds from then
