@@ -28,6 +28,7 @@ func measures() []measure {
 		systemCalls(),
 		idle(),
 		uploads(),
+		largeUploads(),
 		stalled(),
 		directorySize(),
 		folders(),

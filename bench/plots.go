@@ -39,6 +39,7 @@ func (r *report) plot(dir string) ([]plotFile, error) {
 		{"uncontended-disk.svg", "uncontended", drawBars("cycle", 1e3, "µs per cycle", "disk, ")},
 		{"uncontended-memory.svg", "uncontended", drawBars("cycle", 1e3, "µs per cycle", "memory, ")},
 		{"uploads-at-once.svg", "uploads-at-once", drawBars("throughput", 1, "uploads per second", "")},
+		{"large-uploads-at-once.svg", "large-uploads-at-once", drawBars("throughput", 1, "uploads per second", "")},
 		{"directory-size-disk.svg", "directory-size", drawFlatness("disk, ")},
 		{"directory-size-memory.svg", "directory-size", drawFlatness("memory, ")},
 	} {
