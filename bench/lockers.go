@@ -143,8 +143,12 @@ func (l *floorLock) Lock(context.Context, func()) error {
 func (l *floorLock) Unlock() error {
 	if l.looks { // the name still is that file's
 		var at unix.Stat_t
-		if err := unix.Fstatat(l.dir, l.name, &at, unix.AT_SYMLINK_NOFOLLOW); err != nil || at.Ino != l.seen.Ino {
-			return fmt.Errorf("the lock file is gone: %w", err)
+		err := unix.Fstatat(l.dir, l.name, &at, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil && at.Ino != l.seen.Ino {
+			err = unix.ESTALE
+		}
+		if err != nil {
+			return os.NewSyscallError("newfstatat", err)
 		}
 	}
 	if err := unix.Unlinkat(l.dir, l.name, 0); err != nil {

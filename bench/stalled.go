@@ -124,7 +124,7 @@ func (r resumer) round(ctx context.Context, s *series) error {
 }
 
 func (r resumer) resume(ctx context.Context) (head, both time.Duration, err error) {
-	data := bytes.Repeat([]byte("x"), 2*small)
+	data := bytes.Repeat([]byte("x"), 2*smallPart)
 	h, err := r.from.do(ctx, http.MethodPost, r.from.url, http.StatusCreated, nil, "Upload-Length", strconv.Itoa(len(data)))
 	if err != nil {
 		return 0, 0, err
@@ -136,7 +136,7 @@ func (r resumer) resume(ctx context.Context) (head, both time.Duration, err erro
 		return 0, 0, err
 	}
 	defer conn.Close()
-	if err := awaitSize(ctx, filepath.Join(r.dir, id), small); err != nil {
+	if err := awaitSize(ctx, filepath.Join(r.dir, id), smallPart); err != nil {
 		return 0, 0, err
 	}
 	if err := pause(ctx, rand.N(r.stalledFor+1)); err != nil {
@@ -148,11 +148,11 @@ func (r resumer) resume(ctx context.Context) (head, both time.Duration, err erro
 		return 0, 0, err
 	}
 	head = time.Since(start)
-	if got := h.Get("Upload-Offset"); got != strconv.Itoa(small) {
+	if got := h.Get("Upload-Offset"); got != strconv.Itoa(smallPart) {
 		return 0, 0, fmt.Errorf("HEAD: offset %s", got)
 	}
-	_, err = r.to.do(ctx, http.MethodPatch, r.to.url+id, http.StatusNoContent, bytes.NewReader(data[small:]),
-		"Content-Type", "application/offset+octet-stream", "Upload-Offset", strconv.Itoa(small))
+	_, err = r.to.do(ctx, http.MethodPatch, r.to.url+id, http.StatusNoContent, bytes.NewReader(data[smallPart:]),
+		"Content-Type", "application/offset+octet-stream", "Upload-Offset", strconv.Itoa(smallPart))
 	return head, time.Since(start), err
 }
 
@@ -169,7 +169,7 @@ func stall(ctx context.Context, upload string, data []byte) (net.Conn, error) {
 	}
 	_, err = fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: %s\r\nTus-Resumable: 1.0.0\r\n"+
 		"Content-Type: application/offset+octet-stream\r\nUpload-Offset: 0\r\nContent-Length: %d\r\n\r\n%s",
-		target.Path, target.Host, len(data), data[:small])
+		target.Path, target.Host, len(data), data[:smallPart])
 	if err != nil {
 		conn.Close()
 		return nil, err

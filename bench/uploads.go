@@ -19,11 +19,11 @@ import (
 // and a HEAD between each two. The server is the same with each locker. With small parts it has little
 // to do but to lock; with large ones, to store what comes.
 func uploads() measure {
-	return uploadsOf("uploads-at-once", "1,000 uploads at once over HTTP, in parts of 16 KiB", small)
+	return uploadsOf("uploads-at-once", "1,000 uploads at once over HTTP, in parts of 16 KiB", smallPart)
 }
 
 func largeUploads() measure {
-	return uploadsOf("large-uploads-at-once", "1,000 uploads at once over HTTP, in parts of 1 MiB", large)
+	return uploadsOf("large-uploads-at-once", "1,000 uploads at once over HTTP, in parts of 1 MiB", largePart)
 }
 
 func uploadsOf(name, title string, partSize int) measure {
@@ -80,11 +80,11 @@ func uploadPeer(e *env, name string, fs fileSystem, partSize int) (peer, error) 
 	}, nil
 }
 
-// parts is of how many an upload has; small and large are their sizes.
+// parts is of how many an upload has; smallPart and largePart are their sizes.
 const (
-	parts = 4
-	small = 16 << 10
-	large = 1 << 20
+	parts     = 4
+	smallPart = 16 << 10
+	largePart = 1 << 20
 )
 
 func (t tus) uploadMany(ctx context.Context, dir string, n, partSize int, s *series) error {
