@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ const (
 	floor      = "floor"                // the file appears whole and locked
 	floorShort = "floor without rename" // it can be seen empty and unlocked
 	floorLooks = "floor with looks"     // and makes sure of what a lock is to keep
+	floorOpens = "floor, folder opened" // in a folder that is opened for it, unless it is the last one's
 	floorWait  = "floor, flock"         // waits in the kernel for whoever has the lock file open
 	floorAsk   = "floor, ask and flock" // and asks for it, by making a file in a directory that is watched
 )
@@ -56,6 +58,9 @@ func newLocker(peer, dir string) (handler.Locker, error) {
 		return memorylocker.New(), nil
 	case floor, floorShort, floorLooks:
 		return newFloor(dir, peer)
+	case floorOpens:
+		l, err := newFloor(dir, floor)
+		return &folderFloor{floorLocker: l, parent: l.dir}, err
 	case floorWait:
 		return flockLocker{dir: dir}, nil
 	case floorAsk:
@@ -87,6 +92,36 @@ func exampleStamp() []byte {
 	const length = 244
 	s := strconv.Itoa(os.Getpid()) + "\n{"
 	return []byte(s + strings.Repeat("x", length-len(s)-2) + "}\n")
+}
+
+// folderFloor opens an upload's folder as one must who does not keep a descriptor of each, and does not follow
+// symlinks out of the directory. It is for one goroutine.
+type folderFloor struct {
+	floorLocker
+	parent int
+	open   string
+	folder unix.Stat_t
+}
+
+func (l *folderFloor) NewLock(id string) (handler.Lock, error) {
+	if folder := filepath.Dir(id); folder != l.open {
+		if l.open != "" {
+			unix.Close(l.dir)
+		}
+		l.open = ""
+		fd, err := unix.Openat2(l.parent, folder, &unix.OpenHow{
+			Flags:   unix.O_DIRECTORY | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		if err != nil {
+			return nil, os.NewSyscallError("openat2", err)
+		}
+		l.dir, l.open = fd, folder
+		if err := unix.Fstat(fd, &l.folder); err != nil {
+			return nil, os.NewSyscallError("fstat", err)
+		}
+	}
+	return l.floorLocker.NewLock(filepath.Base(id))
 }
 
 func (l floorLocker) NewLock(id string) (handler.Lock, error) {

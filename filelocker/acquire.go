@@ -49,7 +49,12 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 		h, err = a.wait(ctx, req, its.unhurried)
 	}
 	asked := req.posted
-	req.withdraw() // before the new hold looks for the requests of others
+	// The request goes before the new hold looks for those of others.
+	if removed := req.takeBack(); removed && h != nil {
+		h.spent = req
+	} else if removed {
+		_ = req.f.close()
+	}
 	switch {
 	case h == nil:
 	case a.followed:

@@ -20,12 +20,12 @@ type hold struct {
 	logger *slog.Logger
 
 	// Guarded by the registry's mu.
-	settled bool // has lasted for listenAfter
-	looking bool // a look is due
-	looked  bool // there was a look since it has settled
-	ended   bool
-	lost    bool // the name no longer is this file's
-	wanted  bool // another process asked for it
+	attentive bool // what happens in the directory is reported to it, or about to be
+	looking   bool // a look is due
+	looked    bool // there was a look since it has been attentive
+	ended     bool
+	lost      bool // the name no longer is this file's
+	wanted    bool // another process asked for it
 	// doubtful: when the lock was taken, there was a request that somebody had locked. That one
 	// waits, or was about to remove it; the first look at the hold tells which.
 	doubtful bool
@@ -47,6 +47,7 @@ type hold struct {
 	hinted instant  // when readers were last asked by what may be nobody
 	urged  instant  // when it was last found to be somebody
 	claim  *request // of a writer in line behind these readers; nil if there is none
+	spent  *request // its own, taken back but still open; nil if there is none
 }
 
 const (
@@ -82,6 +83,7 @@ func (h *hold) look() {
 	if h.closed {
 		return
 	}
+	h.closeSpent()
 	own, err := h.dir.isOwn(h.upload.file, h.id, h.token)
 	if err != nil {
 		h.logger.Warn("cannot look at a held lock", "file", h.path(), "cause", err)
@@ -95,7 +97,7 @@ func (h *hold) look() {
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	h.doubtful = false
-	h.looked = h.settled // from then on, what happens is reported
+	h.looked = h.attentive // from then on, what happens is reported
 	if own {
 		h.seen = monotonic()
 	}
@@ -121,18 +123,36 @@ func (h *hold) look() {
 	h.upload.ask()
 }
 
-// settle makes a young hold one that listens. The registry's mu is held.
-func (h *hold) settle() {
-	h.settled = true
-	h.dir.attend(true)
+// attend says whether h needs to hear what happens. The registry's mu is held.
+func (h *hold) attend(yes bool) {
+	if h.attentive != yes {
+		h.attentive = yes
+		h.dir.attend(yes)
+	}
+}
+
+// hears says whether h is attentive.
+func (h *hold) hears() bool {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	return h.attentive
+}
+
+// hear makes h attentive, unless all that it could hear is known already.
+func (h *hold) hear() bool {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	if h.ended || h.lost || h.wanted && !h.shared {
+		return false
+	}
+	h.attend(true)
+	return true
 }
 
 // end is called when the hold is not handed over any more. The registry's mu is held.
 func (h *hold) end() {
 	h.ended = true
-	if h.settled {
-		h.dir.attend(false)
-	}
+	h.attend(false)
 	if h.again != nil {
 		h.again.Stop()
 	}
@@ -228,6 +248,13 @@ func (h *hold) beat() {
 	h.beaten = monotonic()
 }
 
+func (h *hold) closeSpent() {
+	if h.spent != nil {
+		_ = h.spent.f.close()
+		h.spent = nil
+	}
+}
+
 // release removes the lock file if the name still is its own, and gives back the kernel lock.
 // A claim is left to the next one in line. wanted says that another process waits for this.
 func (h *hold) release(wanted bool) (claim *request, err error) {
@@ -238,6 +265,7 @@ func (h *hold) release(wanted bool) (claim *request, err error) {
 	if wanted {
 		yield()
 	}
+	h.closeSpent()
 	// A child process between fork and exec has a copy of the descriptor, which would keep the
 	// lock for a moment. On a file that has lost its name, it is in nobody's way.
 	if !removed {

@@ -64,10 +64,18 @@ func (l *listener) look(d *directory, h *hold) {
 	}
 }
 
+// wakeUp is look because of a report. Until it is taken, h needs no other one; the next would mostly be
+// of its own end. The registry's mu is held.
+func (l *listener) wakeUp(d *directory, h *hold) {
+	h.attend(false)
+	l.look(d, h)
+}
+
+// run looks at the disk before it has changes reported, because mostly that look finds what there was to
+// be heard; if not, it listens and looks again. Those who have come of age find nothing mostly.
 func (l *listener) run(d *directory) {
 	defer close(l.done)
 	for range l.wake {
-		l.listen(d)
 		process.mu.Lock()
 		looks := l.looks
 		l.looks = nil
@@ -76,7 +84,13 @@ func (l *listener) run(d *directory) {
 		}
 		process.mu.Unlock()
 		for _, h := range looks {
-			h.look()
+			if !h.hears() {
+				h.look()
+			}
+			if h.hear() {
+				l.listen(d)
+				h.look()
+			}
 		}
 	}
 }
@@ -128,8 +142,8 @@ func (d *directory) notify(name []byte, appeared bool) (mattered bool) {
 func (d *directory) anyChanged() bool {
 	for _, u := range d.uploads {
 		u.wakeWaiter()
-		if u.hold != nil && u.hold.settled {
-			d.listener.look(d, u.hold)
+		if u.hold != nil && u.hold.attentive {
+			d.listener.wakeUp(d, u.hold)
 		}
 	}
 	return true
@@ -143,7 +157,7 @@ func (d *directory) stopChanged(upload []byte) bool {
 	case u.hold == nil:
 		return u.heedsStop && u.wakeWaiter()
 	}
-	d.listener.look(d, u.hold)
+	d.listener.wakeUp(d, u.hold)
 	return true
 }
 
@@ -153,8 +167,8 @@ func (d *directory) lockChanged(upload []byte, appeared bool) bool {
 		return false
 	}
 	// A young hold has just made this event itself.
-	if u.hold != nil && u.hold.settled {
-		d.listener.look(d, u.hold)
+	if u.hold != nil && u.hold.attentive {
+		d.listener.wakeUp(d, u.hold)
 		return true
 	}
 	// A new lock file lets nobody in but readers.

@@ -239,7 +239,6 @@ func (l *lock) lockIn(ctx context.Context, d *directory, busy bool, requestRelea
 		d.listener.look(d, h)
 	}
 	if h.expects {
-		h.settle()
 		return nil
 	}
 	process.young = append(process.young, h)

@@ -19,8 +19,8 @@ const (
 	// listenAfter is how long a hold must have lasted before it costs anything to listen for
 	// release requests: most are over by then.
 	listenAfter = 2 * time.Millisecond
-	// linger is how long a directory nobody uses stays open, for the next request, and how long
-	// this process counts as busy there.
+	// linger is how long a directory nobody uses stays open at least, for the next request, and how
+	// long this process counts as busy there.
 	linger = 5 * time.Millisecond
 	// checkLife is how long a look at the disk counts for those who get in line for a lock that
 	// this process has, and for those who are handed it.
@@ -264,15 +264,15 @@ func (r *registry) sweep() {
 	now := monotonic()
 	r.timer = nil
 	for _, h := range r.grown(now) {
-		h.settle()
+		h.attend(true)
 		h.dir.listener.look(h.dir, h)
 	}
 	unused := r.unused(now)
 	if len(r.young) > 0 {
 		r.schedule(r.young[0].start + instant(listenAfter))
 	}
-	for _, d := range r.idle {
-		r.schedule(d.idleSince + instant(linger))
+	if len(r.idle) > 0 { // all that are due by then at once
+		r.schedule(now + instant(linger))
 	}
 	r.mu.Unlock()
 	for _, d := range unused {

@@ -19,9 +19,11 @@ const (
 	// makingLook is the longest time to the next look where somebody else is making a lock file: a
 	// writer is not told whether that one got the lock.
 	makingLook = 50 * time.Millisecond
-	// promptAnswer is how long the first in line goes on trying before it sleeps. A holder that lets
-	// go at once needs as long, and to have the kernel report it takes longer.
+	// promptAnswer is how long the first to ask goes on trying before it sleeps, and promptTries how
+	// often at most. A holder that lets go at once needs as long, and to have the kernel report it
+	// takes longer.
 	promptAnswer = 200 * time.Microsecond
+	promptTries  = 100
 	// courtesy is how long a process whose hold ended for another one's sake lets that one
 	// try first.
 	courtesy = 2 * time.Millisecond
@@ -34,11 +36,10 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 	if h, err := a.ask(req, unhurried); h != nil || err != nil {
 		return h, err
 	}
+	defer a.discardSpare()
 	a.lineUp(req)
 	defer a.leaveLine()
-	a.prompt = true
-	defer a.discardSpare()
-	if h, err := a.firstTry(ctx, unhurried); h != nil || err != nil {
+	if h, err := a.letOthersTry(ctx, unhurried); h != nil || err != nil {
 		return h, err
 	}
 	pause := min(nextLook, a.every)
@@ -88,8 +89,9 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 	}
 }
 
-// ask puts a writer's request on disk. Who is the first to ask lets the holder go on at once, and sees
-// whether that was all it took.
+// ask puts a writer's request on disk. Who is the first to ask makes its lock file while the holder
+// hears of that, and tries with it for as long as one needs that answers at once: to have the
+// kernel report the answer takes longer. What is in the way, if anything is, shows in the look that follows.
 func (a *acquirer) ask(req *request, unhurried bool) (*hold, error) {
 	if a.mode == shared { // which sees first whether there is anybody to ask
 		return nil, nil
@@ -100,41 +102,33 @@ func (a *acquirer) ask(req *request, unhurried bool) (*hold, error) {
 	if !req.made || unhurried || a.dir.remote {
 		return nil, nil
 	}
-	for range 2 {
-		if !a.exists() {
-			return a.tryNew()
+	a.prompt = true
+	yield() // the holder may have been woken on this processor
+	start := monotonic()
+	for n := 0; n < promptTries && start.since() < promptAnswer; n++ {
+		m, err := a.publish()
+		if err == nil {
+			return a.held(m), nil
+		}
+		if a.spare == nil {
+			break
 		}
 		yield()
 	}
 	return nil, nil
 }
 
-// firstTry is what can be done before the kernel is asked to report changes. The first in line makes
-// its lock file while the holder hears of the request; the others leave the lock to that one.
-func (a *acquirer) firstTry(ctx context.Context, unhurried bool) (*hold, error) {
+// letOthersTry leaves the lock to those ahead in line, and for a moment to other processes if this one has just
+// let go for their sake.
+func (a *acquirer) letOthersTry(ctx context.Context, unhurried bool) (*hold, error) {
 	switch {
 	case a.trusts():
-		return a.stand(ctx) // which lets others go first, too
+		a.discardSpare()
+		return a.stand(ctx)
 	case unhurried:
-		return nil, a.letOthersTry(ctx)
-	case a.leads():
-		return a.tryForAMoment(), nil
+		return nil, a.pauseForOthers(ctx)
 	}
 	return nil, nil
-}
-
-// tryForAMoment tries with one lock file for as long as a holder needs that answers at once. Who has
-// the lock, and what is wrong if anything is, shows in the look that follows.
-func (a *acquirer) tryForAMoment() *hold {
-	for start := monotonic(); ; yield() {
-		m, err := a.publish()
-		if err == nil {
-			return a.held(m)
-		}
-		if a.spare == nil || start.since() > promptAnswer {
-			return nil
-		}
-	}
 }
 
 // look asks for the lock and tries to take it. A writer asks first: its claim holds from then
@@ -162,9 +156,9 @@ func (a *acquirer) look(req *request) (h *hold, err error) {
 	return h, err
 }
 
-// letOthersTry waits for courtesy, a writer with its request on disk. What is reported meanwhile
+// pauseForOthers waits for courtesy, a writer with its request on disk. What is reported meanwhile
 // includes the release that this process has just made itself.
-func (a *acquirer) letOthersTry(ctx context.Context) error {
+func (a *acquirer) pauseForOthers(ctx context.Context) error {
 	select {
 	case <-time.After(courtesy):
 		return nil
