@@ -30,7 +30,10 @@ func (a *acquirer) lineUp(req *request) {
 	if err != nil {
 		return // each for itself, then
 	}
-	a.place, a.patience = place, linePatience
+	a.place = place
+	if !req.made { // else those ahead have come later
+		a.patience = linePatience
+	}
 }
 
 // leads says that a is the first in line.
