@@ -61,15 +61,14 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// startServer starts such a server and returns the URL of its uploads.
-func (e *env) startServer(peer, dir string) (string, error) {
-	c, err := e.start("server", peer, dir)
-	if err != nil {
-		return "", err
+// startServer starts such a server and returns it and the URL of its uploads.
+func (e *env) startServer(peer, dir string) (c *child, url string, err error) {
+	if c, err = e.start("server", peer, dir); err != nil {
+		return nil, "", err
 	}
-	url, err := c.line(listening)
+	url, err = c.line(listening)
 	go c.ignore()
-	return url, err
+	return c, url, err
 }
 
 // startProgram starts the server that is shipped.

@@ -69,7 +69,8 @@ func stallPeer(e *env, exe, name, at, dir string, two bool) (peer, error) {
 		if name == ours {
 			return e.startProgram(exe, dir)
 		}
-		return e.startServer(name, dir)
+		_, url, err := e.startServer(name, dir)
+		return url, err
 	}
 	from, err := start()
 	if err != nil {

@@ -31,7 +31,7 @@ func uploadsOf(name, title string, partSize int) measure {
 		name:   name,
 		title:  title,
 		rounds: 12,
-		show:   []string{"throughput", "errors"},
+		show:   []string{"throughput", "CPU time of the server per upload", "errors"},
 		targets: []target{
 			throughput("disk"),
 			throughput("memory"),
@@ -65,7 +65,7 @@ func uploadPeer(e *env, name string, fs fileSystem, partSize int) (peer, error) 
 	if err != nil {
 		return peer{}, err
 	}
-	url, err := e.startServer(name, dir)
+	server, url, err := e.startServer(name, dir)
 	if err != nil {
 		return peer{}, err
 	}
@@ -76,7 +76,18 @@ func uploadPeer(e *env, name string, fs fileSystem, partSize int) (peer, error) 
 		name:   name,
 		at:     fs.name,
 		budget: e.lasting(20*time.Second, 5*time.Second, time.Second),
-		round:  func(ctx context.Context, s *series) error { return t.uploadMany(ctx, dir, n, partSize, s) },
+		round: func(ctx context.Context, s *series) error {
+			before, err := cpuTimeOf(server.pid())
+			if err != nil {
+				return err
+			}
+			if err := t.uploadMany(ctx, dir, n, partSize, s); err != nil {
+				return err
+			}
+			after, err := cpuTimeOf(server.pid())
+			s.add("CPU time of the server per upload", ns, float64(after-before)/float64(n))
+			return err
+		},
 	}, nil
 }
 

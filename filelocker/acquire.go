@@ -51,7 +51,8 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 	asked := req.posted
 	// The request goes before the new hold looks for those of others.
 	if removed := req.takeBack(); removed && h != nil {
-		h.spent = req
+		f := req.f
+		h.spent = &f
 	} else if removed {
 		_ = req.f.close()
 	}

@@ -20,6 +20,7 @@ type dirID string
 type handle struct {
 	root *os.Root
 	file *os.File
+	path string
 	id   dirID
 }
 
@@ -48,7 +49,7 @@ func (h handle) openFolder(path, folder string) (handle, error) {
 
 // newHandle takes over root, which is at path.
 func newHandle(root *os.Root, path string) (h handle, err error) {
-	h.root = root
+	h.root, h.path = root, path
 	if h.file, err = root.Open("."); err == nil {
 		h.id, err = statDir(path)
 	}
@@ -71,6 +72,8 @@ func statDir(path string) (dirID, error) {
 func (h handle) gone() bool { return false }
 
 func (h handle) refresh() error { return nil }
+
+func (h handle) descriptor() uintptr { return h.file.Fd() }
 
 func (h handle) close() error {
 	err := h.file.Close()

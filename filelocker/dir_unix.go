@@ -22,11 +22,11 @@ type dirID struct{ dev, ino uint64 }
 func (id dirID) String() string { return fmt.Sprintf("%x/%x", id.dev, id.ino) }
 
 // handle is an open directory. Files are named relative to its descriptor, so that no
-// symlink or rename on the way to it matters after it was opened. Files are bare
-// descriptors: os.File offers each one to the poller, which costs a system call and is
-// always refused for regular files.
+// symlink or rename on the way to it matters after it was opened. It and its files are bare
+// descriptors: os.File offers each one to the poller, which costs system calls and is
+// always refused.
 type handle struct {
-	file *os.File
+	path string
 	fd   int
 	id   dirID
 	// named says that the file system counts the names of directories.
@@ -43,14 +43,15 @@ func openDir(path string) (handle, error) {
 	if err != nil {
 		return handle{}, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	return newHandle(os.NewFile(uintptr(fd), path), fd)
+	return newHandle(path, fd)
 }
 
 // openFolder opens folder below the directory h, which is at path, and never leaves that.
 func (h handle) openFolder(path, folder string) (handle, error) {
+	at := filepath.Join(path, folder)
 	fd, err := openBeneath(h.fd, folder)
 	if err == nil {
-		return newHandle(os.NewFile(uintptr(fd), filepath.Join(path, folder)), fd)
+		return newHandle(at, fd)
 	}
 	// os.Root makes more calls, works on every system, and says best what is wrong.
 	root, err := os.OpenRoot(path)
@@ -62,17 +63,22 @@ func (h handle) openFolder(path, folder string) (handle, error) {
 	if err != nil {
 		return handle{}, &folderError{err}
 	}
-	return newHandle(f, int(f.Fd()))
+	defer f.Close()
+	err = retry(func() (err error) { fd, err = unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0); return err })
+	if err != nil {
+		return handle{}, &fs.PathError{Op: "open", Path: at, Err: err}
+	}
+	return newHandle(at, fd)
 }
 
-// newHandle takes over f, whose descriptor is fd.
-func newHandle(f *os.File, fd int) (handle, error) {
+// newHandle takes over fd.
+func newHandle(path string, fd int) (handle, error) {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
-		f.Close()
-		return handle{}, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
+		unix.Close(fd)
+		return handle{}, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
-	return handle{file: f, fd: fd, id: dirID{uint64(st.Dev), st.Ino}, named: st.Nlink > 0}, nil
+	return handle{path: path, fd: fd, id: dirID{uint64(st.Dev), st.Ino}, named: st.Nlink > 0}, nil
 }
 
 // statDir says which directory is at path now.
@@ -89,7 +95,9 @@ func (h handle) gone() bool {
 	return vanished(err) || err == nil && h.named && st.Nlink == 0
 }
 
-func (h handle) close() error { return h.file.Close() }
+func (h handle) close() error { return file{h.fd}.close() }
+
+func (h handle) descriptor() uintptr { return uintptr(h.fd) }
 
 // file is an open lock, stop or temporary file.
 type file struct{ fd int }
@@ -220,7 +228,7 @@ func wrap(op string, h handle, name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &fileError{op, h.file.Name(), name, err}
+	return &fileError{op, h.path, name, err}
 }
 
 // fileError is an fs.PathError that puts its path together when it is asked for: that there is

@@ -47,7 +47,7 @@ type hold struct {
 	hinted instant  // when readers were last asked by what may be nobody
 	urged  instant  // when it was last found to be somebody
 	claim  *request // of a writer in line behind these readers; nil if there is none
-	spent  *request // its own, taken back but still open; nil if there is none
+	spent  *file    // its own request, taken back and still open; nil if there is none
 }
 
 const (
@@ -250,7 +250,7 @@ func (h *hold) beat() {
 
 func (h *hold) closeSpent() {
 	if h.spent != nil {
-		_ = h.spent.f.close()
+		_ = h.spent.close()
 		h.spent = nil
 	}
 }

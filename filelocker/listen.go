@@ -38,7 +38,7 @@ func (l *listener) listen(d *directory) {
 	if d.remote {
 		interval = min(interval, beatEvery)
 	}
-	l.watch = dirwatch.New(d.file, dirwatch.Options{
+	l.watch = dirwatch.New(d.descriptor(), d.path, dirwatch.Options{
 		Interval: interval,
 		Remote:   d.remote,
 		Poll:     d.poll || d.beats.Load(),

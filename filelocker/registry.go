@@ -110,7 +110,7 @@ func (r *registry) enter(key dirKey, name string, interval time.Duration, logger
 	if d.sameFileSystem(parent) {
 		d.remote = parent.remote
 	} else {
-		d.remote = dirwatch.Remote(d.file)
+		d.remote = dirwatch.Remote(d.descriptor())
 	}
 	if d.remote {
 		r.weed(key, d.id)
@@ -342,4 +342,4 @@ func (d *directory) stat(name string) (fileInfo, error) {
 }
 
 // pathOf names a file of the directory in messages.
-func (d *directory) pathOf(name string) string { return filepath.Join(d.file.Name(), name) }
+func (d *directory) pathOf(name string) string { return filepath.Join(d.path, name) }

@@ -14,7 +14,6 @@ package dirwatch
 
 import (
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,14 +47,15 @@ type Watch struct {
 	ticking chan struct{} // closed when the ticker's goroutine is gone; nil without one
 }
 
-// New watches dir, which must stay open until Close has returned.
+// New watches the directory with the descriptor dir, which must stay open until Close has returned. path
+// is what it is called in messages.
 //
 // notify is called with the name in dir that may have changed, or nil when everything may
 // have. appeared says that there is a file of that name since now, and nothing else. It answers whether the name mattered to it: a watch whose directory is busy with
 // names that matter to nobody reads them in bursts, up to a millisecond late. It is called
 // from one goroutine at a time, must not block, must not keep name, and must not call
 // New or Close.
-func New(dir *os.File, opts Options, notify func(name []byte, appeared bool) bool) *Watch {
+func New(dir uintptr, path string, opts Options, notify func(name []byte, appeared bool) bool) *Watch {
 	w := &Watch{notify: notify, quit: make(chan struct{})}
 	if !opts.Poll {
 		remove, listen, err := subscribe(dir, opts.Remote, notify, opts.Wanted)
@@ -63,7 +63,7 @@ func New(dir *os.File, opts Options, notify func(name []byte, appeared bool) boo
 			w.remove, w.listen = remove, listen
 			fallback.Store(false)
 		} else if !opts.Remote {
-			logOnce(opts.Logger, dir, opts.Interval, err)
+			logOnce(opts.Logger, path, opts.Interval, err)
 		}
 	}
 	if w.remove == nil || opts.Remote {
@@ -113,17 +113,17 @@ func (w *Watch) tick(interval time.Duration) {
 	}
 }
 
-// Remote reports whether dir may change without this machine's kernel taking part: it is on
-// a network or user-space file system, or on one that is not known to be local. It says
-// true where it cannot tell.
-func Remote(dir *os.File) bool { return remote(dir) }
+// Remote reports whether the directory with the descriptor dir may change without this machine's kernel
+// taking part: it is on a network or user-space file system, or on one that is not known to be
+// local. It says true where it cannot tell.
+func Remote(dir uintptr) bool { return remote(dir) }
 
 // fallback says that the last attempt to get a watch from the kernel failed, and was logged.
 var fallback atomic.Bool
 
-func logOnce(logger *slog.Logger, dir *os.File, interval time.Duration, cause error) {
+func logOnce(logger *slog.Logger, path string, interval time.Duration, cause error) {
 	if logger != nil && fallback.CompareAndSwap(false, true) {
 		logger.Warn("the kernel gives no notice of changes, looking on a ticker instead",
-			"directory", dir.Name(), "interval", interval, "cause", cause)
+			"directory", path, "interval", interval, "cause", cause)
 	}
 }

@@ -51,7 +51,7 @@ type subscription struct {
 
 // subscribe asks for the watch with mu free: a file server that has gone is asked for the
 // right to read the directory, and must not hold up those who watch others.
-func subscribe(dir *os.File, remote bool, notify func([]byte, bool) bool, wanted func() bool) (remove, listen func(), err error) {
+func subscribe(dir uintptr, remote bool, notify func([]byte, bool) bool, wanted func() bool) (remove, listen func(), err error) {
 	in := &kernel
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -85,20 +85,9 @@ func subscribe(dir *os.File, remote bool, notify func([]byte, bool) bool, wanted
 
 // addWatch names the directory by its descriptor, so that no rename or symlink on the way to
 // it can put the watch on another one.
-func addWatch(fd int, dir *os.File, mask uint32) (int32, error) {
-	conn, err := dir.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var wd int
-	var werr error
-	err = conn.Control(func(dirfd uintptr) {
-		wd, werr = unix.InotifyAddWatch(fd, fmt.Sprintf("/proc/self/fd/%d", dirfd), mask)
-	})
-	if err == nil && werr != nil {
-		err = os.NewSyscallError("inotify_add_watch", werr)
-	}
-	return int32(wd), err
+func addWatch(fd int, dir uintptr, mask uint32) (int32, error) {
+	wd, err := unix.InotifyAddWatch(fd, fmt.Sprintf("/proc/self/fd/%d", dir), mask)
+	return int32(wd), os.NewSyscallError("inotify_add_watch", err)
 }
 
 func (in *instance) start() error {

@@ -2,11 +2,8 @@
 
 package dirwatch
 
-import (
-	"errors"
-	"os"
-)
+import "errors"
 
-func subscribe(*os.File, bool, func([]byte, bool) bool, func() bool) (remove, listen func(), err error) {
+func subscribe(uintptr, bool, func([]byte, bool) bool, func() bool) (remove, listen func(), err error) {
 	return nil, nil, errors.ErrUnsupported
 }

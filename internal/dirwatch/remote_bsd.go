@@ -2,19 +2,10 @@
 
 package dirwatch
 
-import (
-	"os"
+import "golang.org/x/sys/unix"
 
-	"golang.org/x/sys/unix"
-)
-
-func remote(dir *os.File) bool {
-	conn, err := dir.SyscallConn()
-	if err != nil {
-		return true
-	}
+func remote(dir uintptr) bool {
 	var fs unix.Statfs_t
-	var serr error
-	err = conn.Control(func(fd uintptr) { serr = unix.Fstatfs(int(fd), &fs) })
-	return err != nil || serr != nil || uint64(fs.Flags)&unix.MNT_LOCAL == 0
+	err := unix.Fstatfs(int(dir), &fs)
+	return err != nil || uint64(fs.Flags)&unix.MNT_LOCAL == 0
 }

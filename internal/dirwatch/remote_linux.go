@@ -1,7 +1,6 @@
 package dirwatch
 
 import (
-	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -20,13 +19,8 @@ var local = []uint32{
 	0x3153464a, // jfs
 }
 
-func remote(dir *os.File) bool {
-	conn, err := dir.SyscallConn()
-	if err != nil {
-		return true
-	}
+func remote(dir uintptr) bool {
 	var fs unix.Statfs_t
-	var serr error
-	err = conn.Control(func(fd uintptr) { serr = unix.Fstatfs(int(fd), &fs) })
-	return err != nil || serr != nil || !slices.Contains(local, uint32(fs.Type))
+	err := unix.Fstatfs(int(dir), &fs)
+	return err != nil || !slices.Contains(local, uint32(fs.Type))
 }

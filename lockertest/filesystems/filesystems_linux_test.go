@@ -252,7 +252,7 @@ func told(t *testing.T, dir string) bool {
 	require.NoError(t, err)
 	defer opened.Close()
 	reports := make(chan struct{}, 1)
-	watch := dirwatch.New(opened, dirwatch.Options{Interval: time.Hour, Remote: dirwatch.Remote(opened)}, func(name []byte, _ bool) bool {
+	watch := dirwatch.New(opened.Fd(), opened.Name(), dirwatch.Options{Interval: time.Hour, Remote: dirwatch.Remote(opened.Fd())}, func(name []byte, _ bool) bool {
 		if string(name) == "a.lock" {
 			select {
 			case reports <- struct{}{}:
