@@ -34,6 +34,7 @@ const (
 	floorOpens = "floor, folder opened" // in a folder that is opened for it, unless it is the last one's
 	floorWait  = "floor, flock"         // waits in the kernel for whoever has the lock file open
 	floorAsk   = "floor, ask and flock" // and asks for it, by making a file in a directory that is watched
+	floorNames = "floor, ask and name"  // and gets a file of its own the name
 )
 
 const (
@@ -65,6 +66,8 @@ func newLocker(peer, dir string) (handler.Locker, error) {
 		return flockLocker{dir: dir}, nil
 	case floorAsk:
 		return flockLocker{dir: dir, asks: true}, nil
+	case floorNames:
+		return nameLocker{dir: dir}, nil
 	}
 	return nil, fmt.Errorf("there is no locker %q", peer)
 }

@@ -33,7 +33,7 @@ func betweenProcesses() measure {
 			}
 			var peers []peer
 			for _, n := range crowds {
-				for _, name := range e.waiting(ours, stockFast, stock, floorAsk) {
+				for _, name := range e.waiting(ours, stockFast, stock, floorNames, floorAsk) {
 					dir, err := e.tempDir()
 					if err != nil {
 						return nil, err
@@ -125,7 +125,7 @@ func (c crowd) round(ctx context.Context, s *series) error {
 		return err
 	}
 	for id, g := range grips {
-		if c.peer == floorAsk {
+		if c.peer == floorAsk || c.peer == floorNames {
 			if err := os.Remove(filepath.Join(c.dir, id+".stop")); err != nil {
 				return err
 			}

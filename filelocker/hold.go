@@ -138,11 +138,12 @@ func (h *hold) hears() bool {
 	return h.attentive
 }
 
-// hear makes h attentive, unless all that it could hear is known already.
+// hear makes h attentive, unless all that it could hear is known already. Where there is a ticker, what
+// it reports is that a heartbeat may be due.
 func (h *hold) hear() bool {
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	if h.ended || h.lost || h.wanted && !h.shared {
+	if h.ended || h.lost || h.wanted && !h.shared && !h.beats {
 		return false
 	}
 	h.attend(true)

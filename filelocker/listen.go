@@ -143,7 +143,7 @@ func (d *directory) anyChanged() bool {
 	for _, u := range d.uploads {
 		u.wakeWaiter()
 		if u.hold != nil && u.hold.attentive {
-			d.listener.wakeUp(d, u.hold)
+			d.listener.look(d, u.hold)
 		}
 	}
 	return true

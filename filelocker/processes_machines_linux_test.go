@@ -2,6 +2,7 @@ package filelocker_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -88,26 +89,36 @@ func TestMachineThatStandsStill(t *testing.T) {
 	f.mustBecomeEmpty()
 }
 
-// A machine that goes on in time makes up for the beats that it has missed.
+// A machine that goes on in time makes up for the beats that it has missed. A holder that was asked to
+// let go, and has not done so yet, goes on beating.
 func TestHeartbeat(t *testing.T) {
 	t.Parallel() // there is one every ten seconds
-	one, two := machines(t)
-	f := setUpIn(t, underTest(), one, quick)
-	other := f.start(ofBoot(f, otherBoot+"\n"), at(two))
-	other.tell("lock a")
-	other.expect("locked a")
-	other.freeze()
-	f.age("a.lock", 15*time.Second)
-	f.mustBeBusy("a")
-	other.thaw()
-	require.Eventually(t, func() bool {
-		info, err := os.Stat(f.path("a.lock"))
-		return err == nil && time.Since(info.ModTime()) < 10*time.Second
-	}, f.patience(), 10*time.Millisecond, "no beat")
-	f.mustBeBusy("a")
-	other.unlock("a")
-	f.hold("a").unlock()
-	f.mustBecomeEmpty()
+	for _, asked := range []bool{false, true} {
+		t.Run(fmt.Sprintf("asked=%v", asked), func(t *testing.T) {
+			t.Parallel()
+			one, two := machines(t)
+			f := setUpIn(t, underTest(), one, quick)
+			other := f.start(ofBoot(f, otherBoot+"\n"), at(two))
+			other.tell("lock a")
+			other.expect("locked a")
+			if asked {
+				require.Equal(t, handler.ErrLockTimeout, f.newLock("a").takeWithin(2*time.Second))
+				other.expect("asked a")
+			}
+			other.freeze()
+			f.age("a.lock", 15*time.Second)
+			f.mustBeBusy("a")
+			other.thaw()
+			require.Eventually(t, func() bool {
+				info, err := os.Stat(f.path("a.lock"))
+				return err == nil && time.Since(info.ModTime()) < 10*time.Second
+			}, f.patience(), 10*time.Millisecond, "no beat")
+			f.mustBeBusy("a")
+			other.unlock("a")
+			f.hold("a").unlock()
+			f.mustBecomeEmpty()
+		})
+	}
 }
 
 // Those who wait and those who hold all ask the file server for its time, through one file that
