@@ -26,8 +26,8 @@ type acquirer struct {
 	leftover bool // a reader has seen a request that nobody stands behind
 
 	// spare is a lock file that was made for a name that somebody has. It gets that name when it is
-	// free, or replaces a dead holder's file. The first in line keeps it for as long as a prompt
-	// answer can be expected; else it is removed before anything else is tried.
+	// free, or replaces a dead holder's file. The first to ask keeps it for as long as a prompt answer
+	// can be expected, if it leads the line; else it is removed before anything else is tried.
 	spare  *made
 	prompt bool
 

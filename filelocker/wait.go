@@ -33,12 +33,12 @@ const (
 func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hold, error) {
 	a.setWaiting(true, false)
 	defer a.setWaiting(false, false)
+	defer a.leaveLine()
+	defer a.discardSpare() // before the next in line makes its own
 	if h, err := a.ask(req, unhurried); h != nil || err != nil {
 		return h, err
 	}
-	defer a.discardSpare()
 	a.lineUp(req)
-	defer a.leaveLine()
 	if h, err := a.letOthersTry(ctx, unhurried); h != nil || err != nil {
 		return h, err
 	}
