@@ -13,7 +13,6 @@ import (
 // hold is what this process has on disk: the lock file, open and locked. It outlives its
 // first holder when it is handed over within the process.
 type hold struct {
-	dir    *directory
 	upload *upload
 	token  string
 	start  instant
@@ -61,7 +60,6 @@ const (
 // held is the hold of a lock file that a has made or joined.
 func (a *acquirer) held(m made) *hold {
 	return &hold{
-		dir:    a.dir,
 		upload: a.upload,
 		token:  m.stamp.Token,
 		shared: a.mode == shared,
@@ -84,7 +82,7 @@ func (h *hold) look() {
 		return
 	}
 	h.closeSpent()
-	own, err := h.dir.isOwn(h.upload.file, h.id, h.token)
+	own, err := h.dir().isOwn(h.upload.file, h.id, h.token)
 	if err != nil {
 		h.logger.Warn("cannot look at a held lock", "file", h.path(), "cause", err)
 		return
@@ -127,7 +125,7 @@ func (h *hold) look() {
 func (h *hold) attend(yes bool) {
 	if h.attentive != yes {
 		h.attentive = yes
-		h.dir.attend(yes)
+		h.dir().attend(yes)
 	}
 }
 
@@ -166,7 +164,9 @@ func (h *hold) mode() mode {
 	return exclusive
 }
 
-func (h *hold) path() string { return h.dir.pathOf(h.upload.file) }
+func (h *hold) dir() *directory { return h.upload.dir }
+
+func (h *hold) path() string { return h.dir().pathOf(h.upload.file) }
 
 // unseen says that a loss of the file could have gone unnoticed. The registry's mu is held.
 func (h *hold) unseen() bool { return !h.looked && h.seen.since() > checkLife }
@@ -191,10 +191,10 @@ func (h *hold) keepClaim() bool {
 	}
 	process.mu.Unlock()
 	if h.claim == nil {
-		h.claim = &request{dir: h.dir, name: h.upload.name + stopSuffix, mode: exclusive}
+		h.claim = &request{dir: h.dir(), name: h.upload.name + stopSuffix, mode: exclusive}
 	}
 	if err := h.claim.post(); err != nil {
-		h.logger.Warn("cannot ask for release", "file", h.dir.pathOf(h.claim.name), "cause", err)
+		h.logger.Warn("cannot ask for release", "file", h.dir().pathOf(h.claim.name), "cause", err)
 	}
 	return h.claim.posted
 }
@@ -209,7 +209,7 @@ func (h *hold) lookLater() {
 		process.mu.Lock()
 		defer process.mu.Unlock()
 		if !h.ended {
-			h.dir.listener.look(h.dir, h)
+			h.dir().listener.look(h.dir(), h)
 		}
 	})
 }
@@ -223,13 +223,13 @@ func (h *hold) requested() bool {
 	stop := h.upload.name + stopSuffix
 	switch {
 	case !h.shared && h.sure:
-		return h.dir.requested(stop)
+		return h.dir().requested(stop)
 	case !h.shared:
 		h.sure = true
-		claimed, _ := h.dir.claimed(stop, glanceForClaim, true)
+		claimed, _ := h.dir().claimed(stop, glanceForClaim, true)
 		return claimed
 	}
-	claimed, hint := h.dir.claimed(stop, lookForClaim, true)
+	claimed, hint := h.dir().claimed(stop, lookForClaim, true)
 	if hint {
 		switch age := h.hinted.since(); {
 		case age > requestLife:
@@ -285,7 +285,7 @@ func (h *hold) release(wanted bool) (claim *request, err error) {
 // Invariant: only who has the kernel lock of the file that the name points to removes or
 // replaces the name. So the name cannot change between the look and the removal.
 func (h *hold) remove() (removed bool, err error) {
-	own, err := h.dir.isOwn(h.upload.file, h.id, h.token)
+	own, err := h.dir().isOwn(h.upload.file, h.id, h.token)
 	if err == nil && !own {
 		return false, h.lostError()
 	}
@@ -293,7 +293,7 @@ func (h *hold) remove() (removed bool, err error) {
 		own, err = h.isLast()
 	}
 	if err == nil && own {
-		if err = h.dir.remove(h.upload.file); vanished(err) { // a stranger was quicker
+		if err = h.dir().remove(h.upload.file); vanished(err) { // a stranger was quicker
 			return false, h.lostError()
 		}
 	}
@@ -319,12 +319,12 @@ func (h *hold) isLast() (bool, error) {
 	switch {
 	case errors.Is(err, filelock.ErrBusy):
 		return false, nil
-	case h.dir.lockless(err) && !h.locks: // then nobody else could join
+	case h.dir().lockless(err) && !h.locks: // then nobody else could join
 		return true, nil
 	case err != nil:
 		return false, fmt.Errorf("lock %s: %w", h.path(), err)
 	}
-	return h.dir.isOwn(h.upload.file, h.id, h.token)
+	return h.dir().isOwn(h.upload.file, h.id, h.token)
 }
 
 // isOwn says whether name still is the file id. A file server may give a file another number

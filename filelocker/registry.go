@@ -265,7 +265,7 @@ func (r *registry) sweep() {
 	r.timer = nil
 	for _, h := range r.grown(now) {
 		h.attend(true)
-		h.dir.listener.look(h.dir, h)
+		h.dir().listener.look(h.dir(), h)
 	}
 	unused := r.unused(now)
 	if len(r.young) > 0 {
