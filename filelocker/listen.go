@@ -71,8 +71,9 @@ func (l *listener) wakeUp(d *directory, h *hold) {
 	l.look(d, h)
 }
 
-// run looks at the disk before it has changes reported, because mostly that look finds what there was to
-// be heard; if not, it listens and looks again. Those who have come of age find nothing mostly.
+// run looks for a hold that was told of something before it has more reported, because mostly that is
+// all there is to hear; if not, it listens and looks again. For one that has come of age, about
+// which nobody has said anything, it listens first.
 func (l *listener) run(d *directory) {
 	defer close(l.done)
 	for range l.wake {
