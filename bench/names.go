@@ -34,8 +34,12 @@ type nameLock struct {
 
 func (l *nameLock) Lock(_ context.Context, release func()) error {
 	if _, err := os.Lstat(l.path); err != nil {
-		if held, err := l.try(); held || err != nil {
-			return errors.Join(err, l.listen(release))
+		held, err := l.try()
+		switch {
+		case err != nil:
+			return err
+		case held:
+			return l.listen(release)
 		}
 	}
 	if err := l.queue(); err != nil {
