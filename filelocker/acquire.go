@@ -20,6 +20,7 @@ type acquirer struct {
 	busy   bool          // this process took another lock here a moment ago
 	every  time.Duration // the longest time between two looks
 	logger *slog.Logger
+	req    *request
 	seen   verdict // of the holder found last
 
 	making   bool // somebody else makes a lock file
@@ -38,23 +39,22 @@ type acquirer struct {
 
 // acquire tries until it has the lock, the context ends, or trying makes no sense.
 func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
-	req := its.claim
-	if req == nil {
-		req = &request{dir: a.dir, name: a.upload.name + stopSuffix, mode: a.mode}
+	if a.req = its.claim; a.req == nil {
+		a.req = &request{dir: a.dir, name: a.upload.name + stopSuffix, mode: a.mode}
 	}
 	if !its.unhurried && !a.asksFirst() && !a.keptOut() {
 		h, err = a.tryNew()
 	}
 	if h == nil && err == nil {
-		h, err = a.wait(ctx, req, its.unhurried)
+		h, err = a.wait(ctx, its.unhurried)
 	}
-	asked := req.posted
+	asked := a.req.posted
 	// The request goes before the new hold looks for those of others.
-	if removed := req.takeBack(); removed && h != nil {
-		f := req.f
+	if removed := a.req.takeBack(); removed && h != nil {
+		f := a.req.f
 		h.spent = &f
 	} else if removed {
-		_ = req.f.close()
+		_ = a.req.f.close()
 	}
 	switch {
 	case h == nil:
@@ -63,7 +63,7 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 	case asked: // others may come as well
 		h.expects = true
 	case a.mode == exclusive || a.leftover: // readers have looked before
-		h.doubtful, _ = a.dir.claimed(req.name, glanceForClaim, true)
+		h.doubtful, _ = a.dir.claimed(a.req.name, glanceForClaim, true)
 		h.sure = !h.doubtful
 	}
 	return h, err
@@ -78,6 +78,9 @@ func (a *acquirer) asksFirst() bool {
 	}
 	return a.exists()
 }
+
+// claims says that a is a writer with its request on disk.
+func (a *acquirer) claims() bool { return a.mode == exclusive && a.req.posted }
 
 func (a *acquirer) exists() bool {
 	_, err := a.dir.stat(a.upload.file)
@@ -151,7 +154,7 @@ func (a *acquirer) tryOnce() (made, error) {
 
 // publish takes the lock if there is no lock file.
 func (a *acquirer) publish() (made, error) {
-	m, err := a.dir.publish(a.upload, a.mode, a.takeSpare())
+	m, err := a.dir.publish(a.upload, a.mode, a.claims(), a.takeSpare())
 	if errors.Is(err, errTaken) {
 		staged := m // m itself would be on the heap each time
 		a.spare = &staged
@@ -221,7 +224,7 @@ func (a *acquirer) probe(f file, locked bool) (made, error) {
 	if v.liveness != dead {
 		return made{}, errBusy
 	}
-	m, err := a.dir.takeOver(a.upload, a.mode, a.takeSpare(), info, v.holder.Token)
+	m, err := a.dir.takeOver(a.upload, a.mode, a.claims(), a.takeSpare(), info, v.holder.Token)
 	if err == nil {
 		a.logger.Info("lock taken over from a dead holder", a.attrs()...)
 	}

@@ -64,3 +64,11 @@ func Quiet() bool {
 func Reading(ctx context.Context) context.Context {
 	return context.WithValue(ctx, readKey{}, http.MethodHead)
 }
+
+// TempNames are the names that lock files of an upload are made under, first that for who has no request.
+func TempNames(upload string) (names []string) {
+	for n := range maxStages {
+		names = append(names, tempName(upload, n))
+	}
+	return names
+}

@@ -2,7 +2,6 @@ package filelocker_test
 
 import (
 	"errors"
-	"hash/fnv"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -47,7 +46,7 @@ func FuzzEvents(f *testing.F) {
 		"L\x00d\x00L\x01U\x01U\x00", "L\x00m\x02L\x01U\x00U\x01", // loss
 		"f\x00L\x00d\x00L\x00U\x00", "e\x00L\x00o\x00L\x00U\x00", "s\x00L\x00U\x00", "x\x00L\x00U\x00", // not by a locker, empty, dead
 		"e\x01L\x00t\x01e\x01U\x00", "f\x01L\x00W\x01S\x00U\x00", "L\x00e\x01W\x01d\x01S\x00U\x00", // requests
-		"s\x02L\x00U\x00", "f\x02L\x00U\x00", "L\x00k\x02d\x00L\x01U\x00", "k\x00L\x00", // under construction
+		"s\x02L\x00U\x00", "x\x06L\x00W\x01S\x00U\x00S\x00U\x01", "f\x02L\x00U\x00", "L\x00k\x02d\x00L\x01U\x00", "k\x00L\x00", // under construction
 		"L\x00n\x03L\x04U\x00U\x04", "W\x00W\x01W\x02W\x00m\x00d\x01S\x00", "i\x00f\x00L\x00", "y\x00L\x00y\x01L\x01",
 		"L\x00A\x00A\x02U\x00", "L\x01A\x00A\x02U\x00", "R\x00R\x01A\x00A\x01A\x02", // who waits asks
 		"L\x00X\x00X\x02X\x00", "L\x01X\x02R\x00", "R\x00X\x00X\x02", // and gets it
@@ -67,19 +66,20 @@ func FuzzEvents(f *testing.F) {
 	})
 }
 
-// names are the files of uploads a and b: lock, request, and the lock under construction.
+// names are the files of uploads a and b: lock, request, and the lock under construction, then that
+// of one who waits.
 func names() []string {
-	var all []string
+	var all, waiters []string
 	for _, id := range []string{"a", "b"} {
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(id))
-		all = append(all, id+".lock", id+".stop", ".lock-"+strconv.FormatUint(h.Sum64(), 36))
+		temps := filelocker.TempNames(id)
+		all = append(all, id+".lock", id+".stop", temps[0])
+		waiters = append(waiters, temps[1])
 	}
-	return all
+	return append(all, waiters...)
 }
 
 // idOf is the upload that one of names belongs to.
-func idOf(which int) string { return string("ab"[which%6/3]) }
+func idOf(which int) string { return string("aaabbbab"[which%8]) }
 
 // step does one thing. An unknown one is none.
 func (s *stranger) step(what byte, which int) {
@@ -170,7 +170,7 @@ func (s *stranger) tamper(do func() error, moves bool, which ...int) {
 		delete(s.foreign, all[w%len(all)])
 		id := idOf(w)
 		s.touched[id]++
-		if moves && w%3 == 0 {
+		if w %= len(all); moves && (w == 0 || w == 3) {
 			s.moved[id]++
 			s.movedAt[id] = time.Now()
 		}
@@ -217,6 +217,9 @@ func (s *stranger) finish() {
 		require.NoError(s, s.age(e.Name()))
 	}
 	for _, id := range []string{"a", "b"} {
+		if _, err := os.Lstat(s.path(id + ".stop")); err != nil { // what waiters leave goes with their request
+			s.leave(id+".stop", "", time.Hour)
+		}
 		s.hold(id).unlock()
 	}
 	s.mustHold()

@@ -22,16 +22,16 @@ const (
 
 // lineUp is called when the request is on disk. Its file is what those who wait for one upload
 // have in common, whatever they call the directory.
-func (a *acquirer) lineUp(req *request) {
-	if a.mode != exclusive || !req.posted || a.dir.remote || a.dir.poll {
+func (a *acquirer) lineUp() {
+	if !a.claims() || a.dir.remote || a.dir.poll {
 		return
 	}
-	place, err := line.Join("tusd-filelock/" + req.id.String())
+	place, err := line.Join("tusd-filelock/" + a.req.id.String())
 	if err != nil {
 		return // each for itself, then
 	}
 	a.place = place
-	if !req.made { // else those ahead have come later
+	if !a.req.made { // else those ahead have come later
 		a.patience = linePatience
 	}
 }

@@ -42,14 +42,14 @@ var errTaken = errors.New("exists")
 //
 // Invariant: stage returns a file that has the temporary name and a kernel lock, and only who
 // has that lock moves or removes the name. So what a rename moves is the own file.
-func (d *directory) publish(u *upload, how mode, spare *made) (m made, err error) {
+func (d *directory) publish(u *upload, how mode, claims bool, spare *made) (m made, err error) {
 	if d.means.Load() == byCreate {
 		return d.create(u.file, how)
 	}
 	name := u.file
 	if spare != nil {
 		m = *spare
-	} else if m, err = d.stage(u.name, how, nil); err != nil {
+	} else if m, err = d.stage(u.name, how, claims, nil); err != nil {
 		return made{}, err
 	}
 	temp := m.temp
@@ -163,11 +163,11 @@ func (d *directory) create(name string, how mode) (made, error) {
 //
 // Invariant: only who has the kernel lock of the file that the name points to replaces it.
 // The new file is locked before it gets the name, so there is no moment without a holder.
-func (d *directory) takeOver(u *upload, how mode, spare *made, info fileInfo, token string) (m made, err error) {
+func (d *directory) takeOver(u *upload, how mode, claims bool, spare *made, info fileInfo, token string) (m made, err error) {
 	name := u.file
 	if spare != nil {
 		m = *spare
-	} else if m, err = d.stage(u.name, how, &info.id); err != nil {
+	} else if m, err = d.stage(u.name, how, claims, &info.id); err != nil {
 		return made{}, err
 	}
 	// A stock process knows no kernel locks and may have removed the name meanwhile.

@@ -14,15 +14,19 @@ import (
 
 // A lock file is made under a temporary name, which is the same for everybody, so that who
 // comes next finds and removes what a killed process left.
+//
+// Who waits, with a release request on disk, uses further names, and never waits for another maker: that
+// one can be off its processor for longer than the locks of many holders last. What is left under those
+// is removed with the request, by the last who takes it back, or by whoever finds it abandoned.
 
 // stuckAfter is how long a file may be in the making before others stop waiting for its maker
 // and use the next name. Making one takes less than a millisecond.
 const stuckAfter = 100 * time.Millisecond
 
-// maxStages is how many makers of one upload's lock file can be stuck at a time.
-const maxStages = 8
+// maxStages is how many of one upload's lock files can be in the making at a time.
+const maxStages = 4
 
-// tempName is where a lock file of an upload is made; n counts those who are stuck.
+// tempName is where a lock file of an upload is made; n is 0 for who has no request.
 func tempName(upload string, n int) string {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(upload))
@@ -50,20 +54,31 @@ var errStuck = errors.New("stuck")
 // errMaking says that another process is making one.
 var errMaking = errors.New("in the making")
 
-// stage makes a lock file under a temporary name. doomed is a dead lock file whose kernel
-// lock the caller has, or nil.
-func (d *directory) stage(upload string, how mode, doomed *fileID) (made, error) {
+// stage makes a lock file under a temporary name. claims says that the caller has a writer's request on
+// disk, doomed is a dead lock file whose kernel lock it has, or nil.
+func (d *directory) stage(upload string, how mode, claims bool, doomed *fileID) (made, error) {
+	claims = claims && !d.remote && !d.beats.Load()
 	for n := range maxStages {
+		if claims {
+			n = (n + 1) % maxStages // the first one is the last resort
+		}
 		m, swept, err := d.stageAt(tempName(upload, n), how, doomed)
 		// Who was killed here may have kept others waiting, who went on to the next names.
 		for k := n + 1; swept && k < maxStages; k++ {
 			swept, _ = d.sweepStage(tempName(upload, k), nil)
 		}
-		if !errors.Is(err, errStuck) {
+		if !errors.Is(err, errStuck) && !(claims && errors.Is(err, errMaking)) {
 			return m, err
 		}
 	}
-	return made{}, errAgain
+	return made{}, errMaking
+}
+
+// sweepStages removes what processes have left that were killed while they waited for the upload.
+func (d *directory) sweepStages(upload string) {
+	for n := range maxStages {
+		_, _ = d.sweepStage(tempName(upload, n), nil)
+	}
 }
 
 // stageAt also says whether a killed process had left a file under that name.

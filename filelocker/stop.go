@@ -146,10 +146,15 @@ func (r *request) drop() {
 }
 
 // removeRequest removes the request at name if it still is the file id, whose kernel lock the
-// caller has exclusively: then nobody else removes or replaces it.
+// caller has exclusively: then nobody else removes or replaces it. Before it goes what processes have
+// left that were killed while they stood behind it: as long as it is there, somebody will come to that.
 func (d *directory) removeRequest(name string, id fileID) (removed bool) {
 	at, err := d.stat(name)
-	return err == nil && sameFile(at.id, id) && d.isRequest(name, at) && d.remove(name) == nil
+	if err != nil || !sameFile(at.id, id) || !d.isRequest(name, at) {
+		return false
+	}
+	d.sweepStages(strings.TrimSuffix(name, stopSuffix))
+	return d.remove(name) == nil
 }
 
 // isRequest tells a request from an upload that happens to be called <id>.stop: a request is
@@ -193,8 +198,6 @@ func (d *directory) claimed(name string, look func(file) (bool, error), sweep bo
 	abandoned = err == nil && d.isRequest(name, info)
 	if sweep && abandoned {
 		d.removeRequest(name, info.id)
-		// Who was killed while it waited may have left the lock file that it had made.
-		_, _ = d.sweepStage(tempName(strings.TrimSuffix(name, stopSuffix), 0), nil)
 	}
 	_ = f.unlock()
 	return false, abandoned

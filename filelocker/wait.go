@@ -22,23 +22,23 @@ const (
 	// promptAnswer is how long the first to ask goes on trying before it sleeps, and promptTries how
 	// often at most. A holder that lets go at once needs as long, and to have the kernel report it
 	// takes longer.
-	promptAnswer = 200 * time.Microsecond
-	promptTries  = 100
+	promptAnswer = 600 * time.Microsecond
+	promptTries  = 300
 	// courtesy is how long a process whose hold ended for another one's sake lets that one
 	// try first.
 	courtesy = 2 * time.Millisecond
 )
 
 // wait tries again each time the disk may have changed.
-func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hold, error) {
+func (a *acquirer) wait(ctx context.Context, unhurried bool) (*hold, error) {
 	a.setWaiting(true, false)
 	defer a.setWaiting(false, false)
 	defer a.leaveLine()
 	defer a.discardSpare() // before the next in line makes its own
-	if h, err := a.ask(req, unhurried); h != nil || err != nil {
+	if h, err := a.ask(unhurried); h != nil || err != nil {
 		return h, err
 	}
-	a.lineUp(req)
+	a.lineUp()
 	if h, err := a.letOthersTry(ctx, unhurried); h != nil || err != nil {
 		return h, err
 	}
@@ -51,7 +51,7 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 			a.setWaiting(true, false)
 			a.dir.listener.listen(a.dir)
 		}
-		h, err := a.look(req)
+		h, err := a.look()
 		if h != nil || err != nil {
 			return h, err
 		}
@@ -92,26 +92,34 @@ func (a *acquirer) wait(ctx context.Context, req *request, unhurried bool) (*hol
 // ask puts a writer's request on disk. Who is the first to ask makes its lock file while the holder
 // hears of that, and tries with it for as long as one needs that answers at once: to have the
 // kernel report the answer takes longer. What is in the way, if anything is, shows in the look that follows.
-func (a *acquirer) ask(req *request, unhurried bool) (*hold, error) {
+func (a *acquirer) ask(unhurried bool) (*hold, error) {
 	if a.mode == shared { // which sees first whether there is anybody to ask
 		return nil, nil
 	}
-	if err := req.post(); err != nil {
+	if err := a.req.post(); err != nil {
 		return nil, fmt.Errorf("ask for release: %w", err)
 	}
-	if !req.made || unhurried || a.dir.remote {
+	switch {
+	case unhurried || a.dir.remote:
+		return nil, nil
+	case !a.req.made:
+		if a.making { // under the name that is for those who have no request
+			return a.tryNew()
+		}
 		return nil, nil
 	}
 	a.prompt = true
 	yield() // the holder may have been woken on this processor
 	start := monotonic()
 	for n := 0; n < promptTries && start.since() < promptAnswer; n++ {
-		m, err := a.publish()
-		if err == nil {
-			return a.held(m), nil
-		}
-		if a.spare == nil {
-			break
+		if a.spare == nil || !a.exists() {
+			m, err := a.publish()
+			if err == nil {
+				return a.held(m), nil
+			}
+			if a.spare == nil {
+				break
+			}
 		}
 		yield()
 	}
@@ -133,9 +141,9 @@ func (a *acquirer) letOthersTry(ctx context.Context, unhurried bool) (*hold, err
 
 // look asks for the lock and tries to take it. A writer asks first: its claim holds from then
 // on. A reader first sees whether there is anybody to ask, as other readers are not.
-func (a *acquirer) look(req *request) (h *hold, err error) {
+func (a *acquirer) look() (h *hold, err error) {
 	if a.mode == exclusive {
-		if err = req.post(); err != nil {
+		if err = a.req.post(); err != nil {
 			return nil, fmt.Errorf("ask for release: %w", err)
 		}
 		if a.spare != nil {
@@ -149,7 +157,7 @@ func (a *acquirer) look(req *request) (h *hold, err error) {
 	}
 	a.setWaiting(true, false)
 	if h, err = a.try(); h == nil && err == nil && a.seen.holder.Mode != shared {
-		if err = req.post(); err != nil {
+		if err = a.req.post(); err != nil {
 			err = fmt.Errorf("ask for release: %w", err)
 		}
 	}

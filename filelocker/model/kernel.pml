@@ -9,7 +9,7 @@
 #define NS 3                    /* requests: NL+1..NL+NS */
 #define NI (NL + NS + 1)
 
-byte LOCK, STOP, TEMP[2];       /* the names; 0: no such file */
+byte LOCK, STOP, TEMP[N+1];     /* the names; 0: no such file */
 byte ex[NI];                    /* who has the exclusive kernel lock, plus 1 */
 byte sh[NI];                    /* bits of those who have a shared one */
 byte kind[NI];                  /* what the stamp says: */
@@ -27,7 +27,12 @@ byte maker[NI];                 /* the PID in it */
 byte F[MAX], G[MAX], S[MAX], T[MAX];
 
 #define OPENED(p,i) (F[p] == i || G[p] == i || S[p] == i || T[p] == i)
-#define USED(i) (LOCK == i || STOP == i || TEMP[0] == i || TEMP[1] == i || OPENED(0, i) || OPENED(1, i) || OPENED(2, i))
+#if N > 2
+#define STAGED(i) (TEMP[0] == i || TEMP[1] == i || TEMP[2] == i || TEMP[3] == i)
+#else
+#define STAGED(i) (TEMP[0] == i || TEMP[1] == i || TEMP[2] == i)
+#endif
+#define USED(i) (LOCK == i || STOP == i || STAGED(i) || OPENED(0, i) || OPENED(1, i) || OPENED(2, i))
 
 byte new, k;                    /* scratch of a single step, zero in between */
 

@@ -19,7 +19,7 @@
  *   TIMEOUTS     how many waits end without the lock, at most
  *   CORPSE       a dead holder's lock file is there from the start: OURS+1, SHARED+1, STOCKS+1
  *   LITTER       so are its temporary file and its request
- *   STUCK        who makes a lock file may be so slow that others go on to the next temporary name
+ *   STUCK        who makes a lock file may be so slow that others without a claim go on to the next temporary name
  *   STUBBORN     holders may choose to let go only when they are asked
  *   STOCK        a process with tusd's own locker takes part, and takes the lock so many times
  *   STOCK_RIGHT  what that one removes is a dead process's at the very moment of the removal
@@ -80,7 +80,7 @@ byte phase[MAX];
 unsigned soon : MAX;            /* was refused by one who is only passing */
 unsigned sawShared : MAX;       /* acquirer.seen is a shared hold */
 unsigned leftover : MAX;        /* acquirer.leftover */
-unsigned second : MAX;          /* makes its lock file under the second temporary name */
+byte nth[MAX];                  /* the temporary name that it makes its lock file under */
 unsigned posted : MAX;          /* request.posted */
 #ifdef COARSE
 #define TOLD(p) true            /* it is touched when it is locked, and not again */
@@ -134,7 +134,8 @@ bit stocking;                   /* which has the lock, in its opinion */
 #define TEMP_GOES false
 #endif
 
-#define NTH(p) ((second >> p) & 1)
+#define NTH(p) nth[p]
+#define CLAIMS(p) (WRITES(p) && HAS(posted, p))
 #define DYING(q) (pc[q] == DIE || pc[q] == DIE2)
 
 /*
@@ -194,7 +195,7 @@ inline endRound(p) {
 
 /* Returns from tryOnce: with errAgain, and with errBusy. */
 inline again(p) {
-	CLR(second, p);
+	nth[p] = 0;
 	if
 	:: G[p] -> pc[p] = UNPROBE
 	:: else -> pc[p] = OPEN
@@ -226,7 +227,7 @@ inline making(p) {
 #else
 	if
 	:: WRITES(p) ->
-		CLR(second, p); SET(soon, p);
+		nth[p] = 0; SET(soon, p);
 		if
 		:: G[p] -> closeG(p)
 		:: else
@@ -428,14 +429,24 @@ inline named(p) {
 		fi
 	fi
 }
+inline sweepTemp(i) {
+	if
+	:: TEMP[i] && !ex[TEMP[i]] && !sh[TEMP[i]] -> dropTemp(i)
+	:: else
+	fi
+}
+/* The lock files that those have left who stood behind a request, which is about to be removed. */
+inline sweepTemps() {
+	sweepTemp(0); sweepTemp(1); sweepTemp(2)
+#if N > 2
+	; sweepTemp(3)
+#endif
+}
 inline sweepRemove(p) { assert(TEMP[NTH(p)] == T[p] || TEMP_GOES); dropTemp(NTH(p)); pc[p] = SWEEP_CLOSE }
 inline claimRemove(p) {
 	assert(STOP == T[p] || STOP_GOES);
-	dropStop(); pc[p] = CLAIM_CLOSE;
-	if			/* the lock file that who made the request has left */
-	:: TEMP[0] && !ex[TEMP[0]] && !sh[TEMP[0]] -> dropTemp(0)
-	:: else
-	fi
+	sweepTemps();
+	dropStop(); pc[p] = CLAIM_CLOSE
 }
 inline touch(p) {
 	if
@@ -449,6 +460,9 @@ inline touch(p) {
 }
 inline withdrawRemove(p) {
 	assert(STOP == S[p] || STOP_GOES);
+#ifndef BREAK_LITTER
+	sweepTemps();
+#endif
 	dropStop(); pc[p] = WITHDRAW_CLOSE
 }
 inline holdStat(p) {
@@ -564,6 +578,10 @@ proctype Process(byte p) {
 
 	:: d_step { (pc[p] == STAGE || pc[p] == STAGE_AGAIN) -> SAY;
 		if
+		:: CLAIMS(p) && !nth[p] -> nth[p] = 1
+		:: else
+		fi;
+		if
 		:: !TEMP[NTH(p)] ->
 			alloc(1, NL); TEMP[NTH(p)] = new; F[p] = new; new = 0;
 			pc[p] = STAMP
@@ -579,13 +597,14 @@ proctype Process(byte p) {
 	   }
 	:: d_step { AT(SWEEP_TRY) -> SAY;
 		if
-		:: REFUSED_X(p, T[p]) -> closeT(p); making(p)
+		:: REFUSED_X(p, T[p]) && CLAIMS(p) -> closeT(p); nth[p]++; assert(nth[p] <= N); pc[p] = STAGE
+		:: REFUSED_X(p, T[p]) && !CLAIMS(p) -> closeT(p); making(p)
 		:: else -> ex[T[p]] = p+1; pc[p] = SWEEP_SAME
 		fi
 	   }
 #ifdef STUCK
-	:: d_step { AT(SWEEP_TRY) && REFUSED_X(p, T[p]) && !HAS(second, p) -> SAY;
-		closeT(p); SET(second, p); pc[p] = STAGE
+	:: d_step { AT(SWEEP_TRY) && REFUSED_X(p, T[p]) && !CLAIMS(p) && !nth[p] -> SAY;
+		closeT(p); nth[p] = 1; pc[p] = STAGE
 	   }
 #endif
 	:: d_step { AT(SWEEP_SAME) -> SAY;
@@ -616,11 +635,11 @@ proctype Process(byte p) {
 	:: d_step { AT(PUBLISH) -> SAY;
 		assert(TEMP[NTH(p)] == F[p] || TEMP_GOES);
 		if
-		:: !LOCK -> nameNew(TEMP[NTH(p)]); dropTemp(NTH(p)); CLR(second, p); SET(made, p); enter(p)
+		:: !LOCK -> nameNew(TEMP[NTH(p)]); dropTemp(NTH(p)); nth[p] = 0; SET(made, p); enter(p)
 		:: else -> pc[p] = OPEN		/* what is staged is kept for a takeover */
 		fi
 	   }
-	:: d_step { AT(DISCARD) -> SAY; assert(TEMP[NTH(p)] == F[p] || TEMP_GOES); dropTemp(NTH(p)); CLR(second, p); pc[p] = DISCARD_CLOSE }
+	:: d_step { AT(DISCARD) -> SAY; assert(TEMP[NTH(p)] == F[p] || TEMP_GOES); dropTemp(NTH(p)); nth[p] = 0; pc[p] = DISCARD_CLOSE }
 	:: d_step { AT(DISCARD_CLOSE) -> SAY;
 		closeF(p);
 		if
@@ -704,9 +723,9 @@ proctype Process(byte p) {
 	   }
 	:: d_step { AT(BURY) -> SAY;
 		if
-		:: TEMP[NTH(p)] == G[p] -> dropTemp(NTH(p)); CLR(second, p); SET(made, p); enter(p); pc[p] = TAKE_CLOSE
+		:: TEMP[NTH(p)] == G[p] -> dropTemp(NTH(p)); nth[p] = 0; SET(made, p); enter(p); pc[p] = TAKE_CLOSE
 		:: TEMP[NTH(p)] != G[p] && TEMP[NTH(p)] && LOCK -> swapNames(NTH(p)); pc[p] = DISCARD	/* that was stock's */
-		:: else -> CLR(second, p); pc[p] = DISCARD_CLOSE
+		:: else -> nth[p] = 0; pc[p] = DISCARD_CLOSE
 		fi
 	   }
 	:: d_step { AT(TAKE_CLOSE) -> SAY; closeG(p); pc[p] = WITHDRAW }
@@ -889,7 +908,7 @@ proctype Process(byte p) {
 inline kill(p) {
 	printf("%d killed\n", p);
 	leave(p); unclaim(BIT(p));
-	CLR(trying, p); CLR(soon, p); CLR(sawShared, p); CLR(leftover, p); CLR(posted, p); TELLS(p, 0); CLR(quit, p); CLR(made, p); CLR(second, p);
+	CLR(trying, p); CLR(soon, p); CLR(sawShared, p); CLR(leftover, p); CLR(posted, p); TELLS(p, 0); CLR(quit, p); CLR(made, p); nth[p] = 0;
 	lookEnds(p); bar[p] = 0; rounds[p] = 0; dirty = 1; soiled = 1; fresh = 0;
 	reportF(p); reportS(p);
 	pc[p] = DIE
@@ -925,7 +944,10 @@ proctype Fate() {
 #else
 	assert(dirty || (!LOCK && !TEMP[0] && !STOP));
 #endif
-	assert(soiled || !TEMP[1])
+#if !defined(STOCK) && !defined(STUCK)
+	assert(dirty || (!TEMP[1] && !TEMP[2] && !TEMP[N]));
+#endif
+	assert(soiled || (!TEMP[1] && !TEMP[2] && !TEMP[N]))
 }
 
 #ifdef STOCK

@@ -222,6 +222,7 @@ func (in *instance) read(fd int, ready *os.File, done chan<- struct{}) {
 		return // closed already
 	}
 	buf := make([]byte, 64<<10)
+	buf[0] = 0 // the kernel finds memory for it now, and not while a holder is asked
 	for idle := 0; ; {
 		quiet := time.Now()
 		err := conn.Read(func(ep uintptr) bool {
