@@ -56,6 +56,7 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 	} else if removed {
 		_ = a.req.f.close()
 	}
+	a.leaveLine() // at last, because whom it calls can take this processor
 	switch {
 	case h == nil:
 	case a.followed:

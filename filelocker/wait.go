@@ -33,7 +33,6 @@ const (
 func (a *acquirer) wait(ctx context.Context, unhurried bool) (*hold, error) {
 	a.setWaiting(true, false)
 	defer a.setWaiting(false, false)
-	defer a.leaveLine()
 	defer a.discardSpare() // before the next in line makes its own
 	if h, err := a.ask(unhurried); h != nil || err != nil {
 		return h, err
