@@ -78,6 +78,26 @@ func (a *acquirer) held(m made) *hold {
 func (h *hold) look() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.lookNow()
+}
+
+// tryLook is look for one who must not wait for an Unlock or another look, whose calls the file
+// system may not answer. After an Unlock there is nothing to see.
+func (h *hold) tryLook() {
+	if h.mu.TryLock() {
+		defer h.mu.Unlock()
+		h.lookNow()
+		return
+	}
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	if !h.ended {
+		h.lookLater(nextLook)
+	}
+}
+
+// lookNow is look with h.mu held.
+func (h *hold) lookNow() {
 	if h.closed {
 		return
 	}
@@ -108,7 +128,7 @@ func (h *hold) look() {
 		h.upload.press()
 	}
 	if h.shared && (claims || wanted) {
-		h.lookLater()
+		h.lookLater(requestLife / 2)
 	}
 	if own && !wanted {
 		return
@@ -199,13 +219,13 @@ func (h *hold) keepClaim() bool {
 	return h.claim.posted
 }
 
-// lookLater keeps a claim fresh, and sees when that of another process is not any more. The
-// registry's mu is held.
-func (h *hold) lookLater() {
+// lookLater has another look taken after some time: it keeps a claim fresh, and sees when that of
+// another process is not any more. The registry's mu is held.
+func (h *hold) lookLater(pause time.Duration) {
 	if h.again != nil {
 		h.again.Stop()
 	}
-	h.again = time.AfterFunc(requestLife/2, func() {
+	h.again = time.AfterFunc(pause, func() {
 		process.mu.Lock()
 		defer process.mu.Unlock()
 		if !h.ended {

@@ -86,11 +86,11 @@ func (l *listener) run(d *directory) {
 		process.mu.Unlock()
 		for _, h := range looks {
 			if !h.hears() {
-				h.look()
+				h.tryLook()
 			}
 			if h.hear() {
 				l.listen(d)
-				h.look()
+				h.tryLook()
 			}
 		}
 	}

@@ -193,10 +193,17 @@ func (r *registry) drop(d *directory) {
 
 // add makes d known, or gives it up for the same directory under another path.
 func (r *registry) add(key dirKey, d *directory) *directory {
+	known := r.addOrFind(key, d)
+	if known != d {
+		d.handle.close()
+	}
+	return known
+}
+
+func (r *registry) addOrFind(key dirKey, d *directory) *directory {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if same := r.byID[d.id]; same != nil && same.poll == d.poll {
-		d.handle.close()
 		d = same
 	} else if same == nil {
 		if r.byID == nil {
