@@ -20,7 +20,8 @@ type acquirer struct {
 	busy   bool          // this process took another lock here a moment ago
 	every  time.Duration // the longest time between two looks
 	logger *slog.Logger
-	req    *request
+	req    *request // its own, or the one that its process has made for it
+	own    request
 	seen   verdict // of the holder found last
 
 	making   bool // somebody else makes a lock file
@@ -40,7 +41,8 @@ type acquirer struct {
 // acquire tries until it has the lock, the context ends, or trying makes no sense.
 func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 	if a.req = its.claim; a.req == nil {
-		a.req = &request{dir: a.dir, name: a.upload.name + stopSuffix, mode: a.mode}
+		a.own = request{dir: a.dir, name: a.upload.name + stopSuffix, mode: a.mode}
+		a.req = &a.own
 	}
 	if !its.unhurried && !a.asksFirst() && !a.keptOut() {
 		h, err = a.tryNew()
