@@ -20,14 +20,14 @@ func Report(dir, name string) {
 	}
 }
 
-// Settled says that all holds of this process are listened for: nothing but a report, or a
-// poll, has the locker look at them from now on.
+// Settled says that all holds of this process are listened for, if there is anything left to hear of:
+// nothing but a report, or a poll, has the locker look at them from now on.
 func Settled() bool {
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	for _, d := range process.byPath {
 		for _, u := range d.uploads {
-			if u.hold != nil && !u.hold.looked {
+			if u.hold != nil && !u.hold.looked && !u.hold.told() {
 				return false
 			}
 		}

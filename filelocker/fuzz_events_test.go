@@ -36,7 +36,8 @@ const maxSteps = 64
 //     is somebody else's file, which stays; a second Unlock is refused and does nothing;
 //   - who waits for a lock without end gets it when it is given back;
 //   - a lock that is given back, or not waited for any more, leaves nothing at once, if the
-//     stranger has not come near its files;
+//     stranger has not come near its files; a reader that looks at a writer's request just
+//     when that gives up removes it a moment later;
 //   - foreign content survives, and errors name the file;
 //   - afterwards both locks can be had, and no file, descriptor or goroutine is left.
 func FuzzEvents(f *testing.F) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -198,8 +199,13 @@ func (s *stranger) askFor(h *heldLock, locker int, over bool) {
 	s.mu.Lock()
 	untouched := s.touched[h.id] == 0
 	s.mu.Unlock()
-	if untouched && !s.busy() {
-		require.NoFileExists(s, s.path(h.id+".stop"), "the request of one who does not wait any more")
+	gone := func() bool { _, err := os.Lstat(s.path(h.id + ".stop")); return errors.Is(err, fs.ErrNotExist) }
+	switch message := "the request of one who does not wait any more"; {
+	case !untouched || s.busy():
+	case h.reads: // whose look at it, if it stands in the way just now, takes it along
+		s.await(gone, message)
+	default:
+		require.True(s, gone(), message)
 	}
 	s.check()
 }

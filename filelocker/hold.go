@@ -156,12 +156,15 @@ func (h *hold) hears() bool {
 	return h.attentive
 }
 
-// hear makes h attentive, unless all that it could hear is known already. Where there is a ticker, what
-// it reports is that a heartbeat may be due.
+// told says that all that h could hear is known already: its holder is to let go. Where there is a
+// ticker, what it reports is that a heartbeat may be due. The registry's mu is held.
+func (h *hold) told() bool { return h.lost || h.wanted && !h.shared && !h.beats }
+
+// hear makes h attentive, unless there is nothing to hear.
 func (h *hold) hear() bool {
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	if h.ended || h.lost || h.wanted && !h.shared && !h.beats {
+	if h.ended || h.told() {
 		return false
 	}
 	h.attend(true)
