@@ -132,7 +132,7 @@ func (w *want) withdraw(not bool) {
 		w.l.leak(w.file)
 		return
 	}
-	w.file.Close()
+	free(w.file)
 	if w.l.flaw == asksByName {
 		os.Remove(w.name)
 	}
@@ -257,10 +257,10 @@ func (l *modelLock) Unlock() error {
 	}
 	close(l.stop)
 	err := os.Remove(l.mark)
-	l.file.Close()
+	free(l.file)
 	l.file = nil
 	for _, f := range l.leaked {
-		f.Close()
+		free(f)
 	}
 	l.held.Add(-1)
 	return err

@@ -20,6 +20,13 @@ func setLock(f *os.File, kind int16) bool {
 	return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind}) == nil
 }
 
+// free closes f, which is unlocked first: a child process that another test has just forked has a copy
+// of it until its exec, and with that the lock.
+func free(f *os.File) {
+	setLock(f, unix.F_UNLCK)
+	f.Close()
+}
+
 // live says whether somebody has the file locked. It locks nothing itself.
 func live(name string) bool {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
