@@ -252,11 +252,20 @@ func lookForClaim(f file) (claimed bool, err error) {
 		_ = f.unlock()
 		time.Sleep(50 * time.Microsecond)
 	}
-	err = f.tryLock()
-	if errors.Is(err, filelock.ErrBusy) {
-		return true, nil
+	return glanceForClaim(f)
+}
+
+// lookOnceForClaim is for a writer, which has nobody beside it who looks as well, but for those who
+// pass. While it has the shared lock, nobody gets the exclusive one, so what refuses the conversion is a
+// claim, but for who comes in between the conversion's two steps (flock(2)).
+func lookOnceForClaim(f file) (claimed bool, err error) {
+	if err = f.tryLock(); !errors.Is(err, filelock.ErrBusy) {
+		return false, err
 	}
-	return false, err
+	if err = f.tryRLock(); err != nil {
+		return false, err
+	}
+	return glanceForClaim(f)
 }
 
 // glanceForClaim takes one who only looks for a writer too, but never waits.

@@ -2,7 +2,9 @@ package filelocker_test
 
 import (
 	"context"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,5 +39,45 @@ func TestWaiterMakesOneLockFile(t *testing.T) {
 	require.Equal(t, 1, strings.Count(string(heard[:n]), ".lock-"))
 	require.NotContains(t, string(heard[:n]), "a.lock")
 	holder.unlock("a")
+	f.mustHold()
+}
+
+// Who looks at a request, or is about to remove it, has an exclusive lock on it, and is nobody who waits.
+func TestWhoLooksAtARequestDoesNotAsk(t *testing.T) {
+	f := setUp(t)
+	f.leave("a.stop", "", 0)
+	looks, err := os.Open(f.path("a.stop"))
+	require.NoError(t, err)
+	defer looks.Close()
+	require.NoError(t, syscall.Flock(int(looks.Fd()), syscall.LOCK_EX))
+	g := f.hold("a")
+	f.settle()
+	g.mustNotBeAsked()
+	require.FileExists(t, f.path("a.stop"))
+
+	require.NoError(t, looks.Close())
+	require.Eventually(t, func() bool {
+		_, err := os.Lstat(f.path("a.stop"))
+		return os.IsNotExist(err)
+	}, f.patience(), time.Millisecond, "nobody stands behind it")
+	g.mustNotBeAsked()
+	g.unlock()
+	f.mustHold()
+}
+
+// Who stands behind a request has a shared lock on it.
+func TestWhoStandsBehindARequestAsks(t *testing.T) {
+	f := setUp(t)
+	f.leave("a.stop", "", 0)
+	stands, err := os.Open(f.path("a.stop"))
+	require.NoError(t, err)
+	defer stands.Close()
+	require.NoError(t, syscall.Flock(int(stands.Fd()), syscall.LOCK_SH))
+	g := f.hold("a")
+	g.mustBeAsked()
+	g.unlock()
+	require.FileExists(t, f.path("a.stop"))
+	require.NoError(t, stands.Close())
+	f.hold("a").unlock()
 	f.mustHold()
 }

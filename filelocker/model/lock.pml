@@ -25,9 +25,10 @@
  *   STOCK_RIGHT  what that one removes is a dead process's at the very moment of the removal
  *   STOCK_PAUSE  it does nothing between takeOver's last look and its rename
  *   STOCK_TOO    the stock process must never have the lock together with one of ours
- *   LOOKS        a look for a claim takes so many rounds and a last try, as the code does with 5, and
- *                must not see a claim where there was none. Without, any of its tries can be the last,
- *                in which is all that the code can do, with a round's number in no state
+ *   LOOKS        a look for a claim takes so many rounds and a last try, as the code does with 5 for a
+ *                reader, and 1 for a writer, and must not see a claim where there was none. Without, any
+ *                of its tries can be the last, in which is all that the code can do, with a round's
+ *                number in no state
  *   STRICT_LEFT  a look leaves no request behind that nobody stands behind; it may see a claim where
  *                there was none
  *   BRIEF        who looks for a claim does nothing else between a round's shared lock and its end
@@ -311,7 +312,7 @@ inline unshare(p) {
 }
 inline stillRefused(p) {
 	if
-	:: round[p] == LOOKS -> pc[p] = CLAIM_STAT	/* by now it is a claim */
+	:: round[p] == (WRITES(p) -> 1 : LOOKS) -> pc[p] = CLAIM_STAT	/* by now it is a claim */
 	:: else -> pc[p] = CLAIM_SHARE
 	fi
 }
@@ -361,12 +362,21 @@ inline keptFromSweeping(p) {
 	fi
 }
 
-/* Who has got the lock does not wait to find out who has locked a request; a reader does later. */
-#define GLANCE(p) (phase[p] == GOT || (phase[p] == HELD && WRITES(p)))
+/* Who has got the lock does not wait to find out who has locked a request; its holder's look does. */
+#define GLANCE(p) (phase[p] == GOT)
 #define GIVES_UP(p) (!GLANCE(p))
 
 #ifdef BRIEF
-#define THEN_UNSHARE unshare(p)
+/* A writer's is the first half of a conversion. */
+inline thenUnshare(p) {
+	unshare(p);
+	if
+	:: WRITES(p) && REFUSED_X(p, T[p]) -> pc[p] = CLAIM_STAT
+	:: WRITES(p) && !REFUSED_X(p, T[p]) -> ex[T[p]] = p+1; pc[p] = CLAIM_SAME
+	:: else
+	fi
+}
+#define THEN_UNSHARE thenUnshare(p)
 #else
 #define THEN_UNSHARE pc[p] = CLAIM_UNSHARE
 #endif
@@ -515,10 +525,8 @@ proctype Process(byte p) {
 #ifdef BREAK_SWEEP
 		:: phase[p] >= GOT -> pc[p] = CLAIM_SAME
 #else
-		:: GLANCE(p) && REFUSED_X(p, T[p]) && phase[p] == GOT ->
+		:: GLANCE(p) && REFUSED_X(p, T[p]) ->
 			keptFromSweeping(p); lookEnds(p); closeT(p); SET(doubtful, p); settle(p)
-		:: GLANCE(p) && REFUSED_X(p, T[p]) && phase[p] == HELD ->
-			pc[p] = CLAIM_STAT
 #endif
 		:: !GLANCE(p) && REFUSED_X(p, T[p]) ->
 			if
@@ -540,7 +548,8 @@ proctype Process(byte p) {
 	   }
 	:: d_step { AT(CLAIM_SHARE) -> SAY;
 		if
-		:: REFUSED_S(p, T[p]) -> CLR(soon, p); keptFromSweeping(p); lookEnds(p); closeT(p); claimDone(p, false)
+		:: REFUSED_S(p, T[p]) && WRITES(p) -> lookEnds(p); closeT(p); SET(ev, p); pc[p] = HOLD	/* looks again */
+		:: REFUSED_S(p, T[p]) && !WRITES(p) -> CLR(soon, p); keptFromSweeping(p); lookEnds(p); closeT(p); claimDone(p, false)
 		:: else -> SET(sh[T[p]], p); THEN_UNSHARE
 		fi
 	   }
@@ -558,7 +567,7 @@ proctype Process(byte p) {
 #endif
 	:: d_step { AT(CLAIM_STAT) -> SAY;
 #if defined(LOOKS) && !defined(STRICT_LEFT)
-		assert(!STOP || HAS(stood, p) || GLANCE(p));
+		assert(!STOP || HAS(stood, p));
 #endif
 		if
 		:: STOP -> gaveUp(p); lookEnds(p); closeT(p); claimDone(p, true)

@@ -1,0 +1,83 @@
+package filelocker
+
+import "time"
+
+const (
+	// listenAfter is how long a hold must have lasted before it costs anything to listen for
+	// release requests: most are over by then.
+	listenAfter = 2 * time.Millisecond
+	// linger is how long a directory nobody uses stays open at least, for the next request, and how
+	// long this process counts as busy there.
+	linger = 5 * time.Millisecond
+)
+
+// schedule sees to it that there is a sweep at due, or before. mu is held.
+func (r *registry) schedule(due instant) {
+	if r.timer != nil && (r.due <= due || !r.timer.Stop()) {
+		return
+	}
+	r.due = due
+	r.timer = time.AfterFunc(due.sub(monotonic()), r.sweep)
+}
+
+// sweep lets holds that have become long listen, and closes directories out of use.
+func (r *registry) sweep() {
+	r.mu.Lock()
+	now := monotonic()
+	r.timer = nil
+	for _, h := range r.grown(now) {
+		h.attend(true)
+		h.dir().listener.look(h.dir(), h)
+	}
+	unused := r.unused(now)
+	if len(r.young) > 0 {
+		r.schedule(r.young[0].start + instant(listenAfter))
+	}
+	if len(r.idle) > 0 { // all that are due by then at once
+		r.schedule(now + instant(linger))
+	}
+	r.mu.Unlock()
+	for _, d := range unused {
+		d.close()
+	}
+}
+
+// grown takes the holds that have lasted for listenAfter from the young. mu is held.
+func (r *registry) grown(now instant) (settled []*hold) {
+	n := 0
+	for _, h := range r.young {
+		if h.ended {
+			n++
+			continue
+		}
+		if now.sub(h.start) < listenAfter {
+			break
+		}
+		settled = append(settled, h)
+		n++
+	}
+	clear(r.young[:n])
+	r.young = r.young[n:]
+	if len(r.young) == 0 {
+		r.young = nil
+	}
+	return settled
+}
+
+// unused takes the directories that nobody has used for linger from the registry. mu is held.
+func (r *registry) unused(now instant) (closing []*directory) {
+	var later []*directory
+	for _, d := range r.idle {
+		switch {
+		case d.refs > 0:
+			d.idleSince = 0
+		case now.sub(d.idleSince) < linger:
+			later = append(later, d)
+		default:
+			closing = append(closing, d)
+			r.drop(d)
+		}
+	}
+	r.idle = later
+	return closing
+}
