@@ -222,6 +222,8 @@ func (a *actor) obey(verb, id string) {
 		go a.stream(a.prepare(filelocker.Reading(ctx), id), id)
 	case "cancel":
 		a.find(id).cancel()
+	case "rest":
+		filelocker.CloseUnused()
 	default:
 		panic("unknown order: " + verb)
 	}

@@ -60,6 +60,15 @@ func Quiet() bool {
 	return len(process.byID) == 0 && process.timer == nil
 }
 
+// How long a folder and a Path stay open when nobody uses them.
+const (
+	Linger       = linger
+	LingerInRoot = lingerInRoot
+)
+
+// CloseUnused closes what is open and not used now, and not after some time.
+func CloseUnused() { process.sweepAt(monotonic() + instant(lingerInRoot)) }
+
 // Reading is ctx for a request that only reads, as ShareReads has it.
 func Reading(ctx context.Context) context.Context {
 	return context.WithValue(ctx, readKey{}, http.MethodHead)

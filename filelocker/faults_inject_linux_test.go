@@ -113,6 +113,7 @@ func (c *child) mustHaveOpen(before []string) {
 // after the last use, and its inotify instance.
 func (c *child) mustHaveClosed() {
 	c.f.Helper()
+	c.tell("rest")
 	inUse := func(to string) bool { return strings.Contains(to, c.f.dir) || strings.Contains(to, "inotify") }
 	for deadline := time.After(10 * time.Second); ; {
 		open := openFiles(c.f, c.cmd.Process.Pid)

@@ -118,6 +118,7 @@ func (f *fixture) mustBeClosed() {
 		return false
 	}
 	for deadline := time.After(10 * time.Second); open(); {
+		filelocker.CloseUnused()
 		select {
 		case <-deadline:
 			f.Errorf("files are open after the test: %v", descriptors())

@@ -233,6 +233,7 @@ func (s *stranger) mustBeQuiet() {
 	s.Helper()
 	stacks := make([]byte, 256<<10)
 	for deadline := time.After(s.patience()); ; {
+		filelocker.CloseUnused()
 		text := string(stacks[:runtime.Stack(stacks, true)])
 		if filelocker.Quiet() && !strings.Contains(text, "/filelocker.(") && !strings.Contains(text, "/internal/dirwatch.") {
 			return

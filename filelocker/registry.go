@@ -231,7 +231,7 @@ func (r *registry) leave(d *directory) {
 		r.idle = append(r.idle, d)
 	}
 	d.idleSince = monotonic()
-	r.schedule(d.idleSince + instant(linger))
+	r.schedule(d.idleSince + instant(d.lingers()))
 }
 
 // holds says whether a hold with that token is this process's.

@@ -1,15 +1,31 @@
 package filelocker
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// listenAfter is how long a hold must have lasted before it costs anything to listen for
 	// release requests: most are over by then.
 	listenAfter = 2 * time.Millisecond
 	// linger is how long a directory nobody uses stays open at least, for the next request, and how
-	// long this process counts as busy there.
+	// long this process counts as busy there. There can be thousands of folders, and what is open is in
+	// the way of who unmounts a file server's directory.
 	linger = 5 * time.Millisecond
+	// lingerInRoot is the same for what stays open of a local Path: there are few of them, and to open
+	// one anew and set up its watch takes as long as to ask a holder.
+	lingerInRoot = 100 * time.Millisecond
 )
+
+// lingers is how long d stays open when nobody uses it. The registry's mu is held.
+func (d *directory) lingers() time.Duration {
+	isRoot := func(key dirKey) bool { return key.folder == "" }
+	if !d.remote && slices.ContainsFunc(d.keys, isRoot) {
+		return lingerInRoot
+	}
+	return linger
+}
 
 // schedule sees to it that there is a sweep at due, or before. mu is held.
 func (r *registry) schedule(due instant) {
@@ -21,20 +37,21 @@ func (r *registry) schedule(due instant) {
 }
 
 // sweep lets holds that have become long listen, and closes directories out of use.
-func (r *registry) sweep() {
+func (r *registry) sweep() { r.sweepAt(monotonic()) }
+
+func (r *registry) sweepAt(now instant) {
 	r.mu.Lock()
-	now := monotonic()
 	r.timer = nil
 	for _, h := range r.grown(now) {
 		h.attend(true)
 		h.dir().listener.look(h.dir(), h)
 	}
-	unused := r.unused(now)
+	unused, next := r.unused(now)
 	if len(r.young) > 0 {
 		r.schedule(r.young[0].start + instant(listenAfter))
 	}
 	if len(r.idle) > 0 { // all that are due by then at once
-		r.schedule(now + instant(linger))
+		r.schedule(max(next, now+instant(linger)))
 	}
 	r.mu.Unlock()
 	for _, d := range unused {
@@ -64,14 +81,18 @@ func (r *registry) grown(now instant) (settled []*hold) {
 	return settled
 }
 
-// unused takes the directories that nobody has used for linger from the registry. mu is held.
-func (r *registry) unused(now instant) (closing []*directory) {
+// unused takes the directories that nobody has used for long enough from the registry. The next one will be
+// due at next, if any are left. mu is held.
+func (r *registry) unused(now instant) (closing []*directory, next instant) {
 	var later []*directory
 	for _, d := range r.idle {
-		switch {
+		switch due := d.idleSince + instant(d.lingers()); {
 		case d.refs > 0:
 			d.idleSince = 0
-		case now.sub(d.idleSince) < linger:
+		case now < due:
+			if len(later) == 0 || due < next {
+				next = due
+			}
 			later = append(later, d)
 		default:
 			closing = append(closing, d)
@@ -79,5 +100,5 @@ func (r *registry) unused(now instant) (closing []*directory) {
 		}
 	}
 	r.idle = later
-	return closing
+	return closing, next
 }
