@@ -107,7 +107,7 @@ var (
 // It is a value without state of its own: any number of them, for any number of handlers,
 // can use one directory, in one process and in many. All methods can be called concurrently.
 // There is nothing to close: what runs in the background starts with the first holder or
-// waiter, and ends 0.1 seconds after the last. So long a local Path stays open, for the next request.
+// waiter, and ends 2 seconds after the last. So long a local Path stays open, for the next request.
 type FileLocker struct {
 	// Path is the directory of the lock files, usually the one of the uploads. It is not
 	// created. Folders in an upload ID are folders below it, which filestore makes.

@@ -13,9 +13,11 @@ const (
 	// long this process counts as busy there. There can be thousands of folders, and what is open is in
 	// the way of who unmounts a file server's directory.
 	linger = 5 * time.Millisecond
-	// lingerInRoot is the same for what stays open of a local Path: there are few of them, and to open
-	// one anew and set up its watch takes as long as to ask a holder.
-	lingerInRoot = 100 * time.Millisecond
+	// lingerInRoot is the same for what stays open of a local Path. There are few of them, and to open
+	// one anew takes as long as to ask a holder. The first watch of a directory takes more: the kernel
+	// marks each name of it in its cache, which for 200,000 names is 31 ms in which nobody can make a
+	// file there (inotify_add_watch in Linux 6.18, traced; fsnotify_recalc_mask).
+	lingerInRoot = 2 * time.Second
 )
 
 // lingers is how long d stays open when nobody uses it. The registry's mu is held.
