@@ -46,6 +46,20 @@ func parsed(t *testing.T, dir string) []*ast.File {
 	return files
 }
 
+// typeDoc is the documentation of a type, in one line.
+func typeDoc(t *testing.T, dir, name string) string {
+	for _, file := range parsed(t, dir) {
+		for _, decl := range file.Decls {
+			d, ok := decl.(*ast.GenDecl)
+			if ok && d.Tok == token.TYPE && d.Specs[0].(*ast.TypeSpec).Name.Name == name {
+				return strings.Join(strings.Fields(d.Doc.Text()), " ")
+			}
+		}
+	}
+	require.FailNow(t, "there is no such type", "%s in %s", name, dir)
+	return ""
+}
+
 // fieldDocs is the documentation of the fields of a struct type, by name.
 func fieldDocs(t *testing.T, dir, typeName string) map[string]string {
 	docs := make(map[string]string)
@@ -82,6 +96,12 @@ func TestDocumentationNamesTheDefaults(t *testing.T) {
 	for _, d := range []time.Duration{filelocker.DefaultHolderPollInterval, filelocker.DefaultAcquirerPollInterval} {
 		require.Regexp(t, fmt.Sprintf(`\b%d ?s\b`, d/time.Second), string(readme), "the README has another default")
 	}
+}
+
+// The documentation says how long a Path stays open for nobody.
+func TestDocumentationNamesTheLinger(t *testing.T) {
+	doc := typeDoc(t, packageOf(ours), "FileLocker")
+	require.Contains(t, doc, fmt.Sprintf("ends %v seconds after the last", filelocker.LingerInRoot.Seconds()))
 }
 
 // The package says after what time a waiter does not rely on the one ahead of it any more.

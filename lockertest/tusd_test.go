@@ -93,9 +93,10 @@ func TestStockFileLocker(t *testing.T) {
 			"Processes/ForeignUnlock":        "Unlock frees what has the PID of the process in it",
 		},
 		Sometimes: map[string]string{
-			"OwnRequest":           "tusd#1372: a waiter makes its .stop file when the holder has just let go, and is stopped by it",
-			"Processes/OwnRequest": "tusd#1372: a waiter makes its .stop file when the holder has just let go, and is stopped by it",
-			"Processes/CrashHeirs": "of two who see a dead PID, the second removes the lock of the first",
+			"OwnRequest":             "tusd#1372: a waiter makes its .stop file when the holder has just let go, and is stopped by it",
+			"Processes/OwnRequest":   "tusd#1372: a waiter makes its .stop file when the holder has just let go, and is stopped by it",
+			"Processes/CrashHeirs":   "of two who see a dead PID, the second removes the lock of the first",
+			"Processes/KilledWaiter": "a waiter that is killed in the middle of a try leaves the file that it tries with",
 		},
 	})
 }
