@@ -238,7 +238,7 @@ func (l *lock) lockIn(ctx context.Context, d *directory, busy bool, requestRelea
 	if h.expects || h.doubtful {
 		d.listener.look(d, h)
 	}
-	if h.expects {
+	if h.expects || h.told() {
 		return nil
 	}
 	process.young = append(process.young, h)
