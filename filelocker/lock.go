@@ -71,8 +71,8 @@
 // # Differences between systems
 //
 // Waiters stand in line on Linux, on local file systems. There, changes are reported by the kernel.
-// Elsewhere, on network and user-space file systems, and when Linux has no inotify watch left, the
-// two poll intervals apply.
+// Elsewhere, on network and user-space file systems, and for as long as Linux has no inotify watch
+// left, the two poll intervals apply.
 package filelocker
 
 import (
@@ -126,7 +126,8 @@ type FileLocker struct {
 
 	// Logger is told of waits (debug, and info after 1 second), waiting requests whose client
 	// has gone and takeovers (info), timeouts and lost locks (warning), and failures to unlock
-	// (error), which tusd does not report. Nil: silent.
+	// (error), which tusd does not report, and that the kernel has no inotify watch left (warning),
+	// or again (info). Nil: silent.
 	Logger *slog.Logger
 
 	// FlatNames makes an ID with slashes one escaped file name instead of a path of folders,

@@ -2,8 +2,8 @@
 //
 // On Linux it hears it from inotify, on one instance per process with one watch per
 // directory. Where the kernel reports nothing (other systems, network and user-space file
-// systems, which other machines change behind its back) or has no watch left to give, it
-// says "look again" on a ticker.
+// systems, which other machines change behind its back) it says "look again" on a ticker, and
+// also for as long as the kernel has no watch left to give.
 //
 // A report is a hint and never more: it can come late, twice, for a name that is as it
 // was, or as "anything may have changed" after an overflow. Whoever gets one looks at the
@@ -28,7 +28,7 @@ type Options struct {
 	Remote bool
 	// Poll uses the ticker even where the kernel reports changes.
 	Poll bool
-	// Logger hears that the kernel has no watch left: once, until it has some again. Nil: silent.
+	// Logger hears that the kernel has no watch left, once, and that it has some again. Nil: silent.
 	Logger *slog.Logger
 	// Wanted is asked after reports whether somebody wants more of them. Once it says no, there
 	// may be none until Listen is called. It must not block, and must not call methods of the
@@ -36,15 +36,21 @@ type Options struct {
 	Wanted func() bool
 }
 
+// askAgain is the time after which the kernel is asked again that had no watch left.
+const askAgain = time.Second
+
 // Watch is a subscription to the changes in one directory.
 type Watch struct {
 	notify func(name []byte, appeared bool) bool
-	remove func()
-	listen func()
 
 	closing sync.Once
 	quit    chan struct{}
 	ticking chan struct{} // closed when the ticker's goroutine is gone; nil without one
+
+	mu       sync.Mutex
+	unheard  bool   // the kernel alone does not report every change
+	remove   func() // ends the kernel's watch; nil if there is none
+	listenTo func()
 }
 
 // New watches the directory with the descriptor dir, which must stay open until Close has returned. path
@@ -52,61 +58,85 @@ type Watch struct {
 //
 // notify is called with the name in dir that may have changed, or nil when everything may
 // have. appeared says that there is a file of that name since now, and nothing else. It answers whether the name mattered to it: a watch whose directory is busy with
-// names that matter to nobody reads them in bursts, up to a millisecond late. It is called
-// from one goroutine at a time, must not block, must not keep name, and must not call
-// New or Close.
+// names that matter to nobody reads them in bursts, up to a millisecond late. It can be called from two
+// goroutines at a time, must not block, must not keep name, and must not call New or Close.
 func New(dir uintptr, path string, opts Options, notify func(name []byte, appeared bool) bool) *Watch {
-	w := &Watch{notify: notify, quit: make(chan struct{})}
+	w := &Watch{notify: notify, quit: make(chan struct{}), unheard: true}
 	if !opts.Poll {
-		remove, listen, err := subscribe(dir, opts.Remote, notify, opts.Wanted)
-		if err == nil {
-			w.remove, w.listen = remove, listen
-			fallback.Store(false)
-		} else if !opts.Remote {
+		if err := w.subscribe(dir, path, opts); err != nil && !opts.Remote {
 			logOnce(opts.Logger, path, opts.Interval, err)
 		}
 	}
-	if w.remove == nil || opts.Remote {
+	if w.unheard {
 		w.ticking = make(chan struct{})
-		go w.tick(opts.Interval)
+		go w.tick(dir, path, opts)
 	}
 	return w
+}
+
+// subscribe asks the kernel for its reports.
+func (w *Watch) subscribe(dir uintptr, path string, opts Options) error {
+	remove, listen, err := subscribe(dir, opts.Remote, w.notify, opts.Wanted)
+	if err != nil {
+		return err
+	}
+	logAgain(opts.Logger, path)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.remove, w.listenTo, w.unheard = remove, listen, opts.Remote
+	return nil
 }
 
 // Listen is called when reports are wanted again, and Wanted says so. What has changed in the
 // meantime is reported then.
 func (w *Watch) Listen() {
-	if w.listen != nil {
-		w.listen()
+	w.mu.Lock()
+	listen := w.listenTo
+	w.mu.Unlock()
+	if listen != nil {
+		listen()
 	}
 }
 
 // Polls reports whether the watch depends on its ticker: the kernel alone does not report
-// every change in this directory.
-func (w *Watch) Polls() bool { return w.ticking != nil }
+// every change in this directory, or has no watch left so far.
+func (w *Watch) Polls() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unheard
+}
 
 // Close ends the watch. After it, notify is not called any more and nothing of the watch
 // is left. It can be called more than once.
 func (w *Watch) Close() {
 	w.closing.Do(func() {
 		close(w.quit)
+		if w.ticking != nil {
+			<-w.ticking
+		}
 		if w.remove != nil {
 			w.remove()
 		}
 	})
-	if w.ticking != nil {
-		<-w.ticking
-	}
 }
 
-func (w *Watch) tick(interval time.Duration) {
+// tick looks on a ticker, until the kernel has a watch again if it had none left.
+func (w *Watch) tick(dir uintptr, path string, opts Options) {
 	defer close(w.ticking)
-	ticker := time.NewTicker(interval)
+	ticker := time.NewTicker(opts.Interval)
 	defer ticker.Stop()
-	for {
+	for asked := time.Now(); ; {
 		select {
 		case <-ticker.C:
-			w.notify(nil, false)
+			heard := false
+			// A file server that has gone may not answer.
+			if !opts.Poll && !opts.Remote && time.Since(asked) >= askAgain {
+				asked = time.Now()
+				heard = w.subscribe(dir, path, opts) == nil
+			}
+			if w.notify(nil, false); heard {
+				return
+			}
 		case <-w.quit:
 			return
 		}
@@ -125,5 +155,11 @@ func logOnce(logger *slog.Logger, path string, interval time.Duration, cause err
 	if logger != nil && fallback.CompareAndSwap(false, true) {
 		logger.Warn("the kernel gives no notice of changes, looking on a ticker instead",
 			"directory", path, "interval", interval, "cause", cause)
+	}
+}
+
+func logAgain(logger *slog.Logger, path string) {
+	if fallback.CompareAndSwap(true, false) && logger != nil {
+		logger.Info("the kernel gives notice of changes again", "directory", path)
 	}
 }
