@@ -190,16 +190,21 @@ func (way course) withFaults(f *fixture) {
 	require.Greater(f, sum.faults, sure*sum.missed, "faults that struck")
 }
 
-// steps are what a process that has locked before does on that way.
-func (way course) steps(f *fixture) (*child, []step) {
+// steps are what a process that has locked before does on that way at least: the slower it all
+// goes, the more often it looks.
+func (way course) steps(f *fixture) (c *child, steps []step) {
 	f.Helper()
-	c := way.fresh(f)
-	clean := c.trace()
-	require.Equal(f, []string{"locked a", "unlocked a"}, way.run(f, c))
-	const most = 8
-	steps := stepsIn(clean.detach(), f.dir, most)
+	c = way.fresh(f)
+	const most, runs = 8, 4
+	for n := range runs {
+		clean := c.trace()
+		require.Equal(f, []string{"locked a", "unlocked a"}, way.run(f, c))
+		if s := stepsIn(clean.detach(), f.dir, most); n == 0 || len(s) < len(steps) {
+			steps = s
+		}
+		c.mustHaveClosed()
+	}
 	require.Greater(f, len(steps), 10, "system calls of a cycle")
-	c.mustHaveClosed()
 	return c, steps
 }
 
