@@ -239,7 +239,7 @@ func (l *lock) lockIn(ctx context.Context, d *directory, busy bool, requestRelea
 	if h.expects || h.doubtful {
 		d.listener.look(d, h)
 	}
-	if h.expects || h.told() {
+	if h.expects || h.told() { // a timer would wake this process for nothing, maybe when others need the processor
 		return nil
 	}
 	process.young = append(process.young, h)
