@@ -63,10 +63,9 @@ func serve(kind, dir string) int {
 	return 0
 }
 
-// stock is tusd's file locker, with intervals that let the tests be short. Each hold looks for
-// its request that often: of the thousands in ManyIDs, every 5 ms, slow processors do nothing else.
+// stock is tusd's file locker, with intervals that let the tests be short.
 func stock(dir string) stockfilelocker.FileLocker {
-	return stockfilelocker.FileLocker{Path: dir, HolderPollInterval: 25 * time.Millisecond, AcquirerPollInterval: 10 * time.Millisecond}
+	return stockfilelocker.FileLocker{Path: dir, HolderPollInterval: 5 * time.Millisecond, AcquirerPollInterval: 10 * time.Millisecond}
 }
 
 // again is a command that runs this test binary as another process.
