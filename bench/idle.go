@@ -86,9 +86,10 @@ type idler struct {
 	locks     int
 	process   *child
 
-	empty, begin, end usage
-	window            time.Duration
-	calls             float64 // per second; negative if unknown
+	empty, full usage
+	cpu         time.Duration // in window, or at its beginning
+	window      time.Duration
+	calls       float64 // per second; negative if unknown
 }
 
 func idleTogether(ctx context.Context, e *env, idlers []*idler) error {
@@ -107,9 +108,18 @@ func idleTogether(ctx context.Context, e *env, idlers []*idler) error {
 	if err := pause(ctx, 5*settleTime); err != nil {
 		return err
 	}
+	for _, i := range idlers {
+		if err := i.ask(&i.full); err != nil {
+			return err
+		}
+	}
+	// The collection before has freed memory, which the runtime takes seconds to give back.
+	if err := pause(ctx, e.lasting(10*time.Second, 2*time.Second, 0)); err != nil {
+		return err
+	}
 	start := time.Now()
 	for _, i := range idlers {
-		if err := i.ask(&i.begin); err != nil {
+		if err := i.took(0); err != nil {
 			return err
 		}
 	}
@@ -118,13 +128,9 @@ func idleTogether(ctx context.Context, e *env, idlers []*idler) error {
 	}
 	for _, i := range idlers {
 		i.window = time.Since(start)
-		if err := i.ask(&i.end); err != nil {
+		if err := i.took(i.cpu); err != nil {
 			return err
 		}
-	}
-	// The collection before has freed memory, which the runtime takes seconds to give back.
-	if err := pause(ctx, e.lasting(10*time.Second, 2*time.Second, 0)); err != nil {
-		return err
 	}
 	return traceIdle(ctx, e, idlers)
 }
@@ -137,15 +143,22 @@ func (i *idler) ask(u *usage) error {
 	return err
 }
 
+// took notes the CPU time that the process has used more than before. It does not notice that.
+func (i *idler) took(before time.Duration) error {
+	now, err := cpuTimeOf(i.process.pid())
+	i.cpu = now - before
+	return err
+}
+
 func (i *idler) note(s *series) {
 	n := float64(i.locks)
-	s.took("CPU per minute", time.Duration(float64(i.end.Before-i.begin.After)*float64(time.Minute)/float64(i.window)))
+	s.took("CPU per minute", time.Duration(float64(i.cpu)*float64(time.Minute)/float64(i.window)))
 	if i.calls >= 0 {
 		s.add("system calls", perSec, i.calls)
 	}
-	s.add("heap per lock", size, (i.begin.Heap-i.empty.Heap)/n)
-	s.add("resident per lock", size, (i.begin.RSS-i.empty.RSS)/n)
-	s.add("goroutines per lock", count, float64(i.begin.Goroutines-i.empty.Goroutines)/n)
+	s.add("heap per lock", size, (i.full.Heap-i.empty.Heap)/n)
+	s.add("resident per lock", size, (i.full.RSS-i.empty.RSS)/n)
+	s.add("goroutines per lock", count, float64(i.full.Goroutines-i.empty.Goroutines)/n)
 }
 
 // traceIdle counts system calls. It comes after the time in which CPU time was measured, as

@@ -41,7 +41,7 @@ type acquirer struct {
 // acquire tries until it has the lock, the context ends, or trying makes no sense.
 func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 	if a.req = its.claim; a.req == nil {
-		a.own = request{dir: a.dir, name: a.upload.name + stopSuffix, mode: a.mode}
+		a.own = request{dir: a.dir, name: a.upload.name + stopSuffix, mode: a.mode()}
 		a.req = &a.own
 	}
 	if !its.unhurried && !a.asksFirst() && !a.keptOut() {
@@ -65,7 +65,7 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 		h.wanted, h.sure = true, true
 	case asked: // others may come as well
 		h.expects = true
-	case a.mode == exclusive || a.leftover: // readers have looked before
+	case !a.shared || a.leftover: // readers have looked before
 		h.doubtful, _ = a.dir.claimed(a.req.name, glanceForClaim, true)
 		h.sure = !h.doubtful
 	}
@@ -76,14 +76,14 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 // file that is made and not used, so who has the time looks whether there is one. In a process that
 // is busy here, the next lock is more likely to be free than this call to be worth its while.
 func (a *acquirer) asksFirst() bool {
-	if a.busy || a.mode == shared || a.dir.remote {
+	if a.busy || a.shared || a.dir.remote {
 		return false
 	}
 	return a.exists()
 }
 
 // claims says that a is a writer with its request on disk.
-func (a *acquirer) claims() bool { return a.mode == exclusive && a.req.posted }
+func (a *acquirer) claims() bool { return !a.shared && a.req.posted }
 
 func (a *acquirer) exists() bool {
 	_, err := a.dir.stat(a.upload.file)
@@ -108,7 +108,7 @@ func (a *acquirer) try() (*hold, error) {
 		switch {
 		case err == nil:
 			return a.held(m), nil
-		case errors.Is(err, errBusy), a.making && a.mode == exclusive: // a reader may join that one
+		case errors.Is(err, errBusy), a.making && !a.shared: // a reader may join that one
 			return nil, nil
 		case !a.making && !errors.Is(err, errAgain):
 			return nil, err
@@ -157,7 +157,7 @@ func (a *acquirer) tryOnce() (made, error) {
 
 // publish takes the lock if there is no lock file.
 func (a *acquirer) publish() (made, error) {
-	m, err := a.dir.publish(a.upload, a.mode, a.claims(), a.takeSpare())
+	m, err := a.dir.publish(a.upload, a.mode(), a.claims(), a.takeSpare())
 	if errors.Is(err, errTaken) {
 		staged := m // m itself would be on the heap each time
 		a.spare = &staged
@@ -227,7 +227,7 @@ func (a *acquirer) probe(f file, locked bool) (made, error) {
 	if v.liveness != dead {
 		return made{}, errBusy
 	}
-	m, err := a.dir.takeOver(a.upload, a.mode, a.claims(), a.takeSpare(), info, v.holder.Token)
+	m, err := a.dir.takeOver(a.upload, a.mode(), a.claims(), a.takeSpare(), info, v.holder.Token)
 	if err == nil {
 		a.logger.Info("lock taken over from a dead holder", a.attrs()...)
 	}

@@ -14,9 +14,9 @@ import (
 // first holder when it is handed over within the process.
 type hold struct {
 	upload *upload
-	token  string
 	start  instant
 	logger *slog.Logger
+	beats  *pulse // nil where a kernel lock alone keeps it
 
 	// Guarded by the registry's mu.
 	attentive bool // what happens in the directory is reported to it, or about to be
@@ -35,34 +35,39 @@ type hold struct {
 	expects bool // to be asked: it listens from the start
 	shared  bool // with other readers
 	locks   bool // a kernel lock keeps it
-	beats   bool // a heartbeat does, or does so too
 
 	mu     sync.Mutex // keeps f from being closed under a look
 	closed bool
 	sure   bool // a look has told, see doubtful
 	f      file
 	id     fileID
-	beaten instant
 	hinted instant  // when readers were last asked by what may be nobody
 	urged  instant  // when it was last found to be somebody
 	claim  *request // of a writer in line behind these readers; nil if there is none
 	spent  *file    // its own request, taken back and still open; nil if there is none
 }
 
+// pulse is the heartbeat that keeps a hold where there are no kernel locks, or other machines may not see them.
+type pulse struct {
+	token string
+	last  instant // guarded by the hold's mu
+}
+
 // held is the hold of a lock file that a has made or joined.
 func (a *acquirer) held(m made) *hold {
-	return &hold{
+	h := &hold{
 		upload: a.upload,
-		token:  m.stamp.Token,
-		shared: a.mode == shared,
+		shared: a.shared,
 		locks:  m.stamp.Keeps.locks(),
-		beats:  m.stamp.Keeps.beats(),
 		start:  monotonic(),
-		beaten: monotonic(),
 		logger: a.logger,
 		f:      m.f,
 		id:     m.info.id,
 	}
+	if m.stamp.Keeps.beats() || a.dir.remote {
+		h.beats = &pulse{token: m.stamp.Token, last: h.start}
+	}
+	return h
 }
 
 // attend says whether h needs to hear what happens. The registry's mu is held.
@@ -82,7 +87,7 @@ func (h *hold) hears() bool {
 
 // told says that all that h could hear is known already: its holder is to let go. Where there is a
 // ticker, what it reports is that a heartbeat may be due. The registry's mu is held.
-func (h *hold) told() bool { return h.lost || h.wanted && !h.shared && !h.beats }
+func (h *hold) told() bool { return h.lost || h.wanted && !h.shared && h.beats == nil }
 
 // hear makes h attentive, unless there is nothing to hear.
 func (h *hold) hear() bool {
@@ -102,13 +107,6 @@ func (h *hold) end() {
 	if h.again != nil {
 		h.again.Stop()
 	}
-}
-
-func (h *hold) mode() mode {
-	if h.shared {
-		return shared
-	}
-	return exclusive
 }
 
 func (h *hold) dir() *directory { return h.upload.dir }
@@ -153,12 +151,21 @@ func (h *hold) release(wanted bool) (claim *request, err error) {
 	return h.claim, err
 }
 
+// isOwn says whether the lock file's name still is the hold's file.
+func (h *hold) isOwn() (bool, error) {
+	var token string
+	if h.beats != nil {
+		token = h.beats.token
+	}
+	return h.dir().isOwn(h.upload.file, h.id, token)
+}
+
 // remove removes the lock file, or leaves that to the other readers.
 //
 // Invariant: only who has the kernel lock of the file that the name points to removes or
 // replaces the name. So the name cannot change between the look and the removal.
 func (h *hold) remove() (removed bool, err error) {
-	own, err := h.dir().isOwn(h.upload.file, h.id, h.token)
+	own, err := h.isOwn()
 	if err == nil && !own {
 		return false, h.lostError()
 	}
@@ -197,7 +204,7 @@ func (h *hold) isLast() (bool, error) {
 	case err != nil:
 		return false, fmt.Errorf("lock %s: %w", h.path(), err)
 	}
-	return h.dir().isOwn(h.upload.file, h.id, h.token)
+	return h.isOwn()
 }
 
 // isOwn says whether name still is the file id. A file server may give a file another number

@@ -12,7 +12,7 @@ import (
 // keptOut says whether a reader has to let a writer go first. So readers that keep coming
 // never keep a writer waiting.
 func (a *acquirer) keptOut() (claimed bool) {
-	if a.mode == exclusive {
+	if !a.shared {
 		return false
 	}
 	claimed, a.leftover = a.dir.claimed(a.upload.name+stopSuffix, lookForClaim, false)
@@ -26,7 +26,7 @@ func (a *acquirer) keptOut() (claimed bool) {
 // machines come in, their kernel locks may not be seen here, nor ours there.
 func (a *acquirer) joinable() bool {
 	s := a.seen.holder
-	return a.mode == shared && s.Mode == shared && s.Keeps.locks() && (!a.dir.remote || s.sameBoot())
+	return a.shared && s.Mode == shared && s.Keeps.locks() && (!a.dir.remote || s.sameBoot())
 }
 
 // join shares the lock of other readers, who are alive or dead: with its own kernel lock on

@@ -298,7 +298,7 @@ func (l *lock) Unlock() error {
 // because it is too young to be listened for: a loss would be handed on unseen. The registry's mu
 // is held.
 func (l *lock) unseen() *hold {
-	if l.held == nil || l.held.mode == shared || len(l.upload.line) == 0 {
+	if l.held == nil || l.held.shared || len(l.upload.line) == 0 {
 		return nil
 	}
 	if h := l.upload.hold; !h.contended() && h.unseen() {

@@ -49,7 +49,7 @@ func (u *upload) attrs(w *holder) []any {
 	if u.hold == nil { // one of this process waits for another one's
 		return attrs
 	}
-	attrs = append(attrs, "since", time.Now().Add(-u.hold.start.since()), "mode", string(u.hold.mode()), "holders", len(u.owners))
+	attrs = append(attrs, "since", time.Now().Add(-u.hold.start.since()), "mode", string(modeOf(u.hold.shared)), "holders", len(u.owners))
 	if who := u.owners[0].who; who != "" {
 		attrs = append(attrs, "held_by", who)
 	}

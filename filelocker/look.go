@@ -44,12 +44,12 @@ func (h *hold) lookNow() {
 		return
 	}
 	h.closeSpent()
-	own, err := h.dir().isOwn(h.upload.file, h.id, h.token)
+	own, err := h.isOwn()
 	if err != nil {
 		h.logger.Warn("cannot look at a held lock", "file", h.path(), "cause", err)
 		return
 	}
-	if own && h.beats && h.beaten.since() >= beatEvery {
+	if own && h.beats != nil && h.beats.last.since() >= beatEvery {
 		h.beat()
 	}
 	claims := own && h.keepClaim()
@@ -161,5 +161,5 @@ func (h *hold) beat() {
 		h.logger.Warn("cannot touch a held lock", "file", h.path(), "cause", err)
 		return
 	}
-	h.beaten = monotonic()
+	h.beats.last = monotonic()
 }

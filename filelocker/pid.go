@@ -42,6 +42,13 @@ const (
 	shared    mode = "shared"
 )
 
+func modeOf(isShared bool) mode {
+	if isShared {
+		return shared
+	}
+	return exclusive
+}
+
 // keeper is what keeps a lock: a kernel lock on its file, the file's modification time where
 // there are no kernel locks, or both where other machines may not see the kernel lock.
 type keeper string

@@ -34,15 +34,17 @@ type upload struct {
 // holder is one call of Lock: waiting in line, having the turn, or holding.
 type holder struct {
 	lock    *lock
-	mode    mode
 	who     string          // the request it belongs to; empty if unknown
 	client  context.Context // ends when nobody waits for its answer any more
 	release func()          // asks the holder to let go
 	asked   bool
+	shared  bool
 	at      int32     // in owners
 	granted chan turn // nil if it never stood in line
 	below   *holder   // what the lock object held before
 }
+
+func (w *holder) mode() mode { return modeOf(w.shared) }
 
 // turn is what a holder gets from the one before it: the hold itself, or with none the right
 // to try on disk. An unhurried one lets other processes try first.
@@ -67,7 +69,7 @@ func (d *directory) upload(name string) *upload {
 func (d *directory) enqueue(ctx context.Context, name string, w *holder) (*upload, turn, error) {
 	process.mu.Lock()
 	u := d.upload(name)
-	if h := u.hold; w.mode == shared && u.open() && h.unseen() {
+	if h := u.hold; w.shared && u.open() && h.unseen() {
 		// A young hold that lost its file must not be handed on unseen.
 		process.mu.Unlock()
 		h.look()
@@ -79,7 +81,7 @@ func (d *directory) enqueue(ctx context.Context, name string, w *holder) (*uploa
 		u.taken = true
 		process.mu.Unlock()
 		return u, turn{}, nil
-	case w.mode == shared && u.open():
+	case w.shared && u.open():
 		u.add(w)
 		process.mu.Unlock()
 		return u, turn{hold: u.hold}, nil
@@ -121,7 +123,7 @@ func (d *directory) queue(ctx context.Context, u *upload, w *holder) (*upload, t
 	h := u.hold
 	process.mu.Unlock()
 	if i >= 0 {
-		if h != nil && w.mode == exclusive {
+		if h != nil && !w.shared {
 			h.look() // takes back what was claimed for w
 		}
 		return u, turn{}, handler.ErrLockTimeout
@@ -139,7 +141,7 @@ func (u *upload) open() bool {
 func (u *upload) admit() {
 	line := u.line
 	u.line = nil
-	for open := u.open(); open && len(line) > 0 && line[0].mode == shared; line = line[1:] {
+	for open := u.open(); open && len(line) > 0 && line[0].shared; line = line[1:] {
 		u.add(line[0])
 		line[0].granted <- turn{hold: u.hold}
 		line[0] = nil
@@ -180,7 +182,7 @@ func (u *upload) drop(w *holder) {
 // registry's mu is held.
 func (u *upload) handOver() bool {
 	h := u.hold
-	if len(u.line) == 0 || h.shared || u.line[0].mode == shared || h.lost || h.contended() {
+	if len(u.line) == 0 || h.shared || u.line[0].shared || h.lost || h.contended() {
 		return false
 	}
 	next := u.shift()
@@ -200,7 +202,7 @@ func (u *upload) pass(t turn) {
 		delete(u.dir.uploads, u.name)
 	}
 	process.mu.Unlock()
-	if t.claim != nil && (next == nil || next.mode == shared) {
+	if t.claim != nil && (next == nil || next.shared) {
 		t.claim.withdraw()
 		t.claim = nil
 	}
@@ -240,7 +242,7 @@ func (u *upload) wakeWaiter() bool {
 
 // hasWriter says whether one waits in line. The registry's mu is held.
 func (u *upload) hasWriter() bool {
-	return slices.ContainsFunc(u.line, func(w *holder) bool { return w.mode == exclusive })
+	return slices.ContainsFunc(u.line, func(w *holder) bool { return !w.shared })
 }
 
 // press asks the holders to let go, and has a look taken at whether readers of other processes

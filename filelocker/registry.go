@@ -234,13 +234,13 @@ func (r *registry) leave(d *directory) {
 	r.schedule(d.idleSince + instant(d.lingers()))
 }
 
-// holds says whether a hold with that token is this process's.
+// holds says whether a hold with that token, which a heartbeat keeps, is this process's.
 func (r *registry) holds(token string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, d := range r.byPath {
 		for _, u := range d.uploads {
-			if u.hold != nil && u.hold.token == token {
+			if u.hold != nil && u.hold.beats != nil && u.hold.beats.token == token {
 				return true
 			}
 		}

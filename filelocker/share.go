@@ -51,10 +51,10 @@ type readKey struct{}
 
 // holder is the one for the request that ctx belongs to.
 func (l *lock) holder(ctx context.Context, release func()) *holder {
-	w := &holder{lock: l, mode: exclusive, client: context.Background(), release: release}
+	w := &holder{lock: l, client: context.Background(), release: release}
 	method, reads := ctx.Value(readKey{}).(string)
 	if reads {
-		w.mode = shared
+		w.shared = true
 	}
 	q := interrupt.From(ctx)
 	if q == nil {

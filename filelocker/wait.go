@@ -92,7 +92,7 @@ func (a *acquirer) wait(ctx context.Context, unhurried bool) (*hold, error) {
 // hears of that, and tries with it for as long as one needs that answers at once: to have the
 // kernel report the answer takes longer. What is in the way, if anything is, shows in the look that follows.
 func (a *acquirer) ask(unhurried bool) (*hold, error) {
-	if a.mode == shared { // which sees first whether there is anybody to ask
+	if a.shared { // which sees first whether there is anybody to ask
 		return nil, nil
 	}
 	if err := a.req.post(); err != nil {
@@ -141,7 +141,7 @@ func (a *acquirer) letOthersTry(ctx context.Context, unhurried bool) (*hold, err
 // look asks for the lock and tries to take it. A writer asks first: its claim holds from then
 // on. A reader first sees whether there is anybody to ask, as other readers are not.
 func (a *acquirer) look() (h *hold, err error) {
-	if a.mode == exclusive {
+	if !a.shared {
 		if err = a.req.post(); err != nil {
 			return nil, fmt.Errorf("ask for release: %w", err)
 		}
@@ -181,7 +181,7 @@ func (a *acquirer) setWaiting(waiting, heedsStop bool) {
 	defer process.mu.Unlock()
 	u := a.upload
 	u.setWaiting(waiting)
-	u.heedsStop, u.heedsNew = heedsStop, a.mode == shared
+	u.heedsStop, u.heedsNew = heedsStop, a.shared
 	if u.wake == nil {
 		u.wake = make(chan struct{}, 1)
 	}
