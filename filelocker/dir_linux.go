@@ -31,6 +31,23 @@ func exchange(dir int, a, b string) error {
 	return unix.Renameat2(dir, a, dir, b, unix.RENAME_EXCHANGE)
 }
 
+// above returns the same open file under a number above fd, if there is one to be had. The files of a killed process
+// are closed from the highest number down (fput puts them on a list that task_work_run takes from its end),
+// and an inotify instance is waited for until no processor can be at work with it, which can take some
+// milliseconds (fsnotify_wait_marks_destroyed; both traced with Linux 6.18).
+func (f file) above(fd int) file {
+	if fd < 0 || f.fd > fd {
+		return f
+	}
+	var moved int
+	err := retry(func() (err error) { moved, err = unix.FcntlInt(uintptr(f.fd), unix.F_DUPFD_CLOEXEC, fd+1); return err })
+	if err != nil {
+		return f
+	}
+	_ = f.close() // the kernel lock is that of both numbers (flock(2))
+	return file{moved}
+}
+
 // yield has a process run that was woken on the same processor. The kernel can put it there though
 // another one is idle: on a virtual machine, an idle processor looks like one that is taken away
 // (vcpu_is_preempted).

@@ -158,6 +158,8 @@ func (f file) tryRLock() error { return f.control(filelock.TryRLock) }
 func (f file) unlock() error   { return f.control(filelock.Unlock) }
 func (f file) close() error    { return f.f.Close() }
 
+func (f file) above(int) file { return f }
+
 func (f file) control(op func(uintptr) error) error {
 	conn, err := f.f.SyscallConn()
 	if err != nil {

@@ -2,6 +2,7 @@ package filelocker_test
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,6 +76,37 @@ func TestDescriptorsAreNotInherited(t *testing.T) {
 		require.Regexp(t, `flags:\s+0?2\d{6}`, string(content), "descriptor %s, %s, must be closed by exec", fd, to)
 	}
 	g.unlock()
+}
+
+// A killed process gives its locks back before its inotify instance is waited for, which can take milliseconds: the
+// kernel closes what has the highest descriptor first.
+func TestLockFilesAreClosedFirst(t *testing.T) {
+	f := setUp(t)
+	holder := f.start()
+	for _, id := range []string{"a", "b"} {
+		holder.tell("lock " + id)
+		holder.expect("locked " + id)
+	}
+	numbers := func(of string) (fds []int) {
+		for _, open := range openFiles(f, holder.cmd.Process.Pid) {
+			if fd, to, _ := strings.Cut(open, " "); strings.HasSuffix(to, of) {
+				n, err := strconv.Atoi(fd)
+				require.NoError(t, err)
+				fds = append(fds, n)
+			}
+		}
+		return fds
+	}
+	require.Eventually(t, func() bool {
+		a, b, inotify := numbers("/a.lock"), numbers("/b.lock"), numbers("inotify")
+		return len(a) == 1 && len(b) == 1 && len(inotify) == 1 && min(a[0], b[0]) > inotify[0]
+	}, f.patience(), time.Millisecond, "%v", openFiles(f, holder.cmd.Process.Pid))
+	f.mustBeBusy("a")
+	holder.unlock("a")
+	f.mustHold("b.lock")
+	holder.kill()
+	f.hold("b").unlock()
+	f.mustBecomeEmpty()
 }
 
 // A FIFO at the name of a lock or a request must not block, and is left alone.

@@ -127,6 +127,18 @@ func (h *hold) closeSpent() {
 	}
 }
 
+// closeBefore sees to it that the kernel closes the lock file before the descriptor fd when this process is
+// killed. It must not wait for an Unlock or a look, whose calls the file system may not answer.
+func (h *hold) closeBefore(fd int) {
+	if !h.mu.TryLock() {
+		return
+	}
+	defer h.mu.Unlock()
+	if !h.closed {
+		h.f = h.f.above(fd)
+	}
+}
+
 // release removes the lock file if the name still is its own, and gives back the kernel lock.
 // A claim is left to the next one in line. wanted says that another process waits for this.
 func (h *hold) release(wanted bool) (claim *request, err error) {

@@ -47,6 +47,13 @@ func (l *listener) listen(d *directory) {
 	}, d.notify)
 }
 
+// descriptor is that which the watch hears by, or negative.
+func (l *listener) descriptor() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.watch.Descriptor()
+}
+
 // look has the goroutine look at h soon. The registry's mu is held.
 func (l *listener) look(d *directory, h *hold) {
 	if h.looking {
@@ -90,6 +97,9 @@ func (l *listener) run(d *directory) {
 			}
 			if h.hear() {
 				l.listen(d)
+				if !d.remote { // a file server hears of each close
+					h.closeBefore(l.descriptor())
+				}
 				h.tryLook()
 			}
 		}

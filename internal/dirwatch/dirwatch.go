@@ -36,6 +36,13 @@ type Options struct {
 	Wanted func() bool
 }
 
+// kernelWatch is the kernel's part of a watch; all zero if it has none.
+type kernelWatch struct {
+	descriptor int
+	listen     func()
+	remove     func() // ends it
+}
+
 // askAgain is the time after which the kernel is asked again that had no watch left.
 const askAgain = time.Second
 
@@ -47,10 +54,9 @@ type Watch struct {
 	quit    chan struct{}
 	ticking chan struct{} // closed when the ticker's goroutine is gone; nil without one
 
-	mu       sync.Mutex
-	unheard  bool   // the kernel alone does not report every change
-	remove   func() // ends the kernel's watch; nil if there is none
-	listenTo func()
+	mu      sync.Mutex
+	unheard bool // the kernel alone does not report every change
+	kernel  kernelWatch
 }
 
 // New watches the directory with the descriptor dir, which must stay open until Close has returned. path
@@ -76,14 +82,14 @@ func New(dir uintptr, path string, opts Options, notify func(name []byte, appear
 
 // subscribe asks the kernel for its reports.
 func (w *Watch) subscribe(dir uintptr, path string, opts Options) error {
-	remove, listen, err := subscribe(dir, opts.Remote, w.notify, opts.Wanted)
+	given, err := subscribe(dir, opts.Remote, w.notify, opts.Wanted)
 	if err != nil {
 		return err
 	}
 	logAgain(opts.Logger, path)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.remove, w.listenTo, w.unheard = remove, listen, opts.Remote
+	w.kernel, w.unheard = given, opts.Remote
 	return nil
 }
 
@@ -91,11 +97,22 @@ func (w *Watch) subscribe(dir uintptr, path string, opts Options) error {
 // meantime is reported then.
 func (w *Watch) Listen() {
 	w.mu.Lock()
-	listen := w.listenTo
+	listen := w.kernel.listen
 	w.mu.Unlock()
 	if listen != nil {
 		listen()
 	}
+}
+
+// Descriptor is that which the kernel's reports come through, or negative if there are none. It stays the same
+// until Close. When a process is killed, to close it can take some milliseconds.
+func (w *Watch) Descriptor() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.kernel.remove == nil {
+		return -1
+	}
+	return w.kernel.descriptor
 }
 
 // Polls reports whether the watch depends on its ticker: the kernel alone does not report
@@ -114,8 +131,8 @@ func (w *Watch) Close() {
 		if w.ticking != nil {
 			<-w.ticking
 		}
-		if w.remove != nil {
-			w.remove()
+		if w.kernel.remove != nil {
+			w.kernel.remove()
 		}
 	})
 }

@@ -51,13 +51,13 @@ type subscription struct {
 
 // subscribe asks for the watch with mu free: a file server that has gone is asked for the
 // right to read the directory, and must not hold up those who watch others.
-func subscribe(dir uintptr, remote bool, notify func([]byte, bool) bool, wanted func() bool) (remove, listen func(), err error) {
+func subscribe(dir uintptr, remote bool, notify func([]byte, bool) bool, wanted func() bool) (kernelWatch, error) {
 	in := &kernel
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.dirs == nil {
 		if err := in.start(); err != nil {
-			return nil, nil, err
+			return kernelWatch{}, err
 		}
 	}
 	in.adding++
@@ -71,7 +71,7 @@ func subscribe(dir uintptr, remote bool, notify func([]byte, bool) bool, wanted 
 		wd, err := addWatch(fd, dir, maskFor(remote))
 		in.mu.Lock()
 		if err != nil {
-			return nil, nil, err
+			return kernelWatch{}, err
 		}
 		if ended != in.ended && len(in.dirs[wd]) == 0 {
 			continue // the same directory's watch may have been given and removed in between
@@ -79,7 +79,7 @@ func subscribe(dir uintptr, remote bool, notify func([]byte, bool) bool, wanted 
 		s := &subscription{notify, wanted}
 		in.dirs[wd] = append(in.dirs[wd], s)
 		in.arm()
-		return func() { in.remove(wd, s) }, in.hear, nil
+		return kernelWatch{in.fd, in.hear, func() { in.remove(wd, s) }}, nil
 	}
 }
 

@@ -4,6 +4,6 @@ package dirwatch
 
 import "errors"
 
-func subscribe(uintptr, bool, func([]byte, bool) bool, func() bool) (remove, listen func(), err error) {
-	return nil, nil, errors.ErrUnsupported
+func subscribe(uintptr, bool, func([]byte, bool) bool, func() bool) (kernelWatch, error) {
+	return kernelWatch{}, errors.ErrUnsupported
 }

@@ -285,6 +285,7 @@ func TestTicker(t *testing.T) {
 			return true
 		})
 		require.True(t, w.Polls())
+		require.Negative(t, w.Descriptor())
 		time.Sleep(10*time.Second + time.Millisecond)
 		synctest.Wait()
 		require.Equal(t, 10, looks)
