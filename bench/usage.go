@@ -40,14 +40,6 @@ func measureUsage() (*usage, error) {
 	return &u, nil
 }
 
-func cpuTime() (time.Duration, error) {
-	var r unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
-		return 0, os.NewSyscallError("getrusage", err)
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), nil
-}
-
 // cpuTimeOf is the CPU time that another process has used so far. What names its clock is made as
 // clock_getcpuclockid(3) does.
 func cpuTimeOf(pid int) (time.Duration, error) {
