@@ -190,11 +190,11 @@ func (a *acquirer) discardSpare() {
 	}
 }
 
-// refused notes who has the kernel lock on f.
+// refused notes what he has written who has the kernel lock on f.
 func (a *acquirer) refused(f file) {
 	a.seen = verdict{liveness: alive, why: "its kernel lock is held"}
 	if b, err := a.dir.content(f); err == nil {
-		a.seen.holder, _ = parseStamp(b)
+		a.seen.content = b
 	}
 }
 
@@ -224,6 +224,7 @@ func (a *acquirer) probe(f file, locked bool) (made, error) {
 		return made{}, err
 	}
 	a.seen = v
+	a.seen.content = content
 	if v.liveness != dead {
 		return made{}, errBusy
 	}

@@ -25,8 +25,11 @@ func (a *acquirer) keptOut() (claimed bool) {
 // joinable says whether a reader can share the lock that it has just seen. Where other
 // machines come in, their kernel locks may not be seen here, nor ours there.
 func (a *acquirer) joinable() bool {
-	s := a.seen.holder
-	return a.shared && s.Mode == shared && s.Keeps.locks() && (!a.dir.remote || s.sameBoot())
+	if !a.shared {
+		return false
+	}
+	s := a.seen.stamp()
+	return s.Mode == shared && s.Keeps.locks() && (!a.dir.remote || s.sameBoot())
 }
 
 // join shares the lock of other readers, who are alive or dead: with its own kernel lock on

@@ -1,6 +1,8 @@
 package filelocker
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"time"
 )
@@ -15,7 +17,9 @@ func (a *acquirer) waitLog() func() {
 		switch {
 		case logged == 0:
 			logged = 1
-			a.logger.Debug("waiting for a lock", a.attrs()...)
+			if a.logger.Enabled(context.Background(), slog.LevelDebug) {
+				a.logger.Debug("waiting for a lock", a.attrs()...)
+			}
 		case logged == 1 && time.Since(start) >= patience:
 			logged = 2
 			a.logger.Info("still waiting for a lock", a.attrs()...)
@@ -29,7 +33,7 @@ func (a *acquirer) attrs() []any {
 	if a.who != "" {
 		attrs = append(attrs, "request", a.who)
 	}
-	if s := a.seen.holder; s.PID != 0 {
+	if s := a.seen.stamp(); s.PID != 0 {
 		attrs = append(attrs, "pid", s.PID)
 		if !s.bare() {
 			attrs = append(attrs, "host", s.Host, "since", s.Since, "mode", string(s.Mode))

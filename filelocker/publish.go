@@ -223,8 +223,12 @@ func (d *directory) openToLock(name string) (file, error) {
 
 // content reads what a stamp can be; a longer file is none.
 func (d *directory) content(f file) ([]byte, error) {
-	b := make([]byte, maxStamp+1)
+	b := make([]byte, usualStamp)
 	n, err := f.read(b)
+	if n == len(b) {
+		b = make([]byte, maxStamp+1)
+		n, err = f.read(b)
+	}
 	return b[:n], againIfVanished(err)
 }
 

@@ -44,7 +44,7 @@ func (a *acquirer) wait(ctx context.Context, unhurried bool) (*hold, error) {
 	pause := min(nextLook, a.every)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
-	before, woken := a.seen.holder.Token, false
+	before, woken := string(a.seen.content), false
 	for log := a.waitLog(); ; {
 		if !woken {
 			a.setWaiting(true, false)
@@ -59,7 +59,7 @@ func (a *acquirer) wait(ctx context.Context, unhurried bool) (*hold, error) {
 			continue
 		}
 		log()
-		if now := a.seen.holder.Token; now != before {
+		if now := string(a.seen.content); now != before {
 			pause = max(pause, min(nextLook, a.every))
 			known := before != ""
 			before = now
@@ -155,7 +155,7 @@ func (a *acquirer) look() (h *hold, err error) {
 		return nil, nil
 	}
 	a.setWaiting(true, false)
-	if h, err = a.try(); h == nil && err == nil && a.seen.holder.Mode != shared {
+	if h, err = a.try(); h == nil && err == nil && a.seen.stamp().Mode != shared {
 		if err = a.req.post(); err != nil {
 			err = fmt.Errorf("ask for release: %w", err)
 		}
