@@ -4,11 +4,11 @@ package filelocker
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +19,9 @@ import (
 // dirID names a directory within this kernel, whatever path led to it.
 type dirID struct{ dev, ino uint64 }
 
-func (id dirID) String() string { return fmt.Sprintf("%x/%x", id.dev, id.ino) }
+func (id dirID) String() string {
+	return strconv.FormatUint(id.dev, 16) + "/" + strconv.FormatUint(id.ino, 16)
+}
 
 // handle is an open directory. Files are named relative to its descriptor, so that no
 // symlink or rename on the way to it matters after it was opened. It and its files are bare

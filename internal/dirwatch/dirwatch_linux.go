@@ -2,9 +2,9 @@ package dirwatch
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 	"unsafe"
@@ -86,7 +86,7 @@ func subscribe(dir uintptr, remote bool, notify func([]byte, bool) bool, wanted 
 // addWatch names the directory by its descriptor, so that no rename or symlink on the way to
 // it can put the watch on another one.
 func addWatch(fd int, dir uintptr, mask uint32) (int32, error) {
-	wd, err := unix.InotifyAddWatch(fd, fmt.Sprintf("/proc/self/fd/%d", dir), mask)
+	wd, err := unix.InotifyAddWatch(fd, "/proc/self/fd/"+strconv.FormatUint(uint64(dir), 10), mask)
 	return int32(wd), os.NewSyscallError("inotify_add_watch", err)
 }
 

@@ -3,8 +3,8 @@ package line
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,7 +33,7 @@ type place struct {
 }
 
 func join(name string) (place, error) {
-	p := place{at: &unix.SockaddrUnix{Name: fmt.Sprintf("@%s/%d", name, os.Geteuid())}, listener: -1}
+	p := place{at: &unix.SockaddrUnix{Name: "@" + name + "/" + strconv.Itoa(os.Geteuid())}, listener: -1}
 	err := p.enter()
 	return p, err
 }
