@@ -87,7 +87,7 @@ type idler struct {
 	process   *child
 
 	empty, full usage
-	cpu         time.Duration // in window, or at its beginning
+	cpu         time.Duration // in window
 	window      time.Duration
 	calls       float64 // per second; negative if unknown
 }
@@ -117,20 +117,22 @@ func idleTogether(ctx context.Context, e *env, idlers []*idler) error {
 	if err := pause(ctx, e.lasting(10*time.Second, 2*time.Second, 0)); err != nil {
 		return err
 	}
-	start := time.Now()
-	for _, i := range idlers {
-		if err := i.took(0); err != nil {
+	start, before := time.Now(), make([]time.Duration, len(idlers))
+	for k, i := range idlers {
+		var err error
+		if before[k], err = cpuTimeOf(i.process.pid()); err != nil {
 			return err
 		}
 	}
 	if err := pause(ctx, e.lasting(time.Minute, 6*time.Second, settleTime)); err != nil {
 		return err
 	}
-	for _, i := range idlers {
-		i.window = time.Since(start)
-		if err := i.took(i.cpu); err != nil {
+	for k, i := range idlers {
+		after, err := cpuTimeOf(i.process.pid())
+		if err != nil {
 			return err
 		}
+		i.window, i.cpu = time.Since(start), after-before[k]
 	}
 	return traceIdle(ctx, e, idlers)
 }
@@ -140,13 +142,6 @@ func (i *idler) ask(u *usage) error {
 	if err == nil {
 		*u = *ev.Usage
 	}
-	return err
-}
-
-// took notes the CPU time that the process has used more than before. It does not notice that.
-func (i *idler) took(before time.Duration) error {
-	now, err := cpuTimeOf(i.process.pid())
-	i.cpu = now - before
 	return err
 }
 

@@ -190,7 +190,7 @@ func (a *acquirer) discardSpare() {
 	}
 }
 
-// refused notes what he has written who has the kernel lock on f.
+// refused notes that somebody has the kernel lock on f, and what that one has written.
 func (a *acquirer) refused(f file) {
 	a.seen = verdict{liveness: alive, why: "its kernel lock is held"}
 	if b, err := a.dir.content(f); err == nil {

@@ -47,7 +47,8 @@ type hold struct {
 	spent  *file    // its own request, taken back and still open; nil if there is none
 }
 
-// pulse is the heartbeat that keeps a hold where there are no kernel locks, or other machines may not see them.
+// pulse is what a hold needs where there are no kernel locks, or other machines may not see them: a heartbeat, and
+// the token to know its file by, whose number may change.
 type pulse struct {
 	token string
 	last  instant // guarded by the hold's mu

@@ -65,7 +65,7 @@ func (k keeper) beats() bool { return k == heartbeat || k == both }
 const (
 	stampVersion = 1
 	maxStamp     = 4096
-	usualStamp   = 512 // at most, mostly
+	usualStamp   = 512 // as much is read first; a host name can make a stamp longer
 
 	// sinceFormat is RFC 3339 with all digits, so that a later time takes as much room.
 	sinceFormat = "2006-01-02T15:04:05.000000000Z07:00"
