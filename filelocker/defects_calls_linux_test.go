@@ -116,6 +116,7 @@ func TestZeroIntervalsDoNotSpin(t *testing.T) {
 func TestHeldLocksCostNoSystemCalls(t *testing.T) {
 	f := setUp(t)
 	needStrace(f)
+	f.lookSeldom()
 	holder := f.start()
 	const n = 2000
 	for i := range n {

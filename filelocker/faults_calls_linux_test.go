@@ -258,18 +258,29 @@ func (c *child) answer(id string) string {
 	return event
 }
 
-// withFault has the process lock and unlock while one call fails, and then looks at what is left.
+// withFault has a call fail, in one of some attempts: a machine that is busy otherwise than when the
+// steps were counted can be too quick or too slow for a fault to strike.
 func (way course) withFault(f *fixture, c *child, at step, what fault, sum *tally) {
+	f.Helper()
+	const attempts = 4
+	for range attempts {
+		if way.tryFault(f, c, at, what, sum) {
+			sum.faults++
+			return
+		}
+	}
+	sum.missed++
+}
+
+// tryFault has the process lock and unlock while one call fails, looks at what is left, and says
+// whether the fault struck.
+func (way course) tryFault(f *fixture, c *child, at step, what fault, sum *tally) bool {
 	f.Helper()
 	before := openFiles(f, c.cmd.Process.Pid)
 	rule := fmt.Sprintf("%s:%s:when=%d", at.call, what.inject, at.n)
 	tracer := c.trace(rule)
 	answers := way.run(f, c)
-	if struck(tracer.detach()) {
-		sum.faults++
-	} else {
-		sum.missed++
-	}
+	hit := struck(tracer.detach())
 	for _, answer := range answers {
 		sum.count(f, answer, at, what)
 	}
@@ -293,6 +304,7 @@ func (way course) withFault(f *fixture, c *child, at step, what fault, sum *tall
 	if !at.leaks(what) {
 		c.mustHaveOpen(before)
 	}
+	return hit
 }
 
 // lockOnce locks and unlocks what has to be free.
