@@ -3,6 +3,7 @@ package filelocker
 import (
 	"context"
 	"net/http"
+	"runtime"
 	"time"
 )
 
@@ -66,8 +67,20 @@ const (
 	LingerInRoot = lingerInRoot
 )
 
-// CloseUnused closes what is open and not used now, and not after some time.
-func CloseUnused() { process.sweepAt(monotonic() + instant(lingerInRoot)) }
+// CloseUnused closes what is open and not used now, and not after some time. The timer that would have done
+// it must not fire any more: a test with a clock of its own may have begun by then.
+func CloseUnused() {
+	process.mu.Lock()
+	for process.timer != nil && !process.timer.Stop() { // its sweep is about to run
+		process.mu.Unlock()
+		runtime.Gosched()
+		process.mu.Lock()
+	}
+	process.timer = nil
+	unused := process.sweepAt(monotonic() + instant(lingerInRoot))
+	process.mu.Unlock()
+	closeAll(unused)
+}
 
 // Reading is ctx for a request that only reads, as ShareReads has it.
 func Reading(ctx context.Context) context.Context {

@@ -39,11 +39,22 @@ func (r *registry) schedule(due instant) {
 }
 
 // sweep lets holds that have become long listen, and closes directories out of use.
-func (r *registry) sweep() { r.sweepAt(monotonic()) }
-
-func (r *registry) sweepAt(now instant) {
+func (r *registry) sweep() {
 	r.mu.Lock()
-	r.timer = nil
+	r.timer = nil // it has fired
+	unused := r.sweepAt(monotonic())
+	r.mu.Unlock()
+	closeAll(unused)
+}
+
+func closeAll(unused []*directory) {
+	for _, d := range unused {
+		d.close()
+	}
+}
+
+// sweepAt is sweep as of now. It answers what is to be closed without mu, which is held.
+func (r *registry) sweepAt(now instant) (unused []*directory) {
 	for _, h := range r.grown(now) {
 		h.attend(true)
 		h.dir().listener.look(h.dir(), h)
@@ -55,10 +66,7 @@ func (r *registry) sweepAt(now instant) {
 	if len(r.idle) > 0 { // all that are due by then at once
 		r.schedule(max(next, now+instant(linger)))
 	}
-	r.mu.Unlock()
-	for _, d := range unused {
-		d.close()
-	}
+	return unused
 }
 
 // grown takes the holds that have lasted for listenAfter from the young. mu is held.
