@@ -1,6 +1,10 @@
 package filelocker
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 func openBeneath(int, string) (int, error) { return 0, unix.ENOSYS }
 
@@ -14,7 +18,7 @@ func exchange(dir int, a, b string) error {
 
 func (f file) above(int) file { return f }
 
-func yield() {}
+func nap() { time.Sleep(50 * time.Microsecond) }
 
 func forgets(handle) bool { return false }
 

@@ -24,7 +24,7 @@ type handle struct {
 	id   dirID
 }
 
-func yield() {}
+func nap() { time.Sleep(50 * time.Microsecond) }
 
 func sameDevice(dirID, dirID) bool { return false } // not to be had from os
 

@@ -141,15 +141,12 @@ func (h *hold) closeBefore(fd int) {
 }
 
 // release removes the lock file if the name still is its own, and gives back the kernel lock.
-// A claim is left to the next one in line. wanted says that another process waits for this.
-func (h *hold) release(wanted bool) (claim *request, err error) {
+// A claim is left to the next one in line.
+func (h *hold) release() (claim *request, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
 	removed, err := h.remove()
-	if wanted {
-		yield()
-	}
 	h.closeSpent()
 	// A child process between fork and exec has a copy of the descriptor, which would keep the
 	// lock for a moment. On a file that has lost its name, it is in nobody's way.

@@ -285,7 +285,7 @@ func (l *lock) Unlock() error {
 	wanted := h.contended()
 	process.mu.Unlock()
 
-	claim, err := h.release(wanted)
+	claim, err := h.release()
 	u.pass(turn{unhurried: wanted, claim: claim})
 	process.leave(d)
 	if err != nil {

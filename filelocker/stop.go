@@ -58,17 +58,34 @@ func (r *request) post() error {
 		r.posted = false
 		r.drop()
 	}
-	for n := range 20 {
-		again, err := r.try()
-		if !again {
-			return err
+	for n := range 5 {
+		// Somebody is about to remove one, which takes some microseconds. If not, it may be off its
+		// processor, and get it the later the more look: 50 ms later, with sixty at it (traced).
+		switch {
+		case n > 2:
+			time.Sleep(4 * time.Millisecond << (n - 3))
+		case n > 0:
+			nap()
 		}
-		// Somebody is about to remove one. The runtime's shortest sleep is a millisecond (epoll_wait(2)).
-		if yield(); n >= 10 {
-			time.Sleep(100 * time.Microsecond)
+		if n > 0 && r.mode == exclusive && !r.dir.remote && r.removing() {
+			continue
+		}
+		if again, err := r.try(); !again {
+			return err
 		}
 	}
 	return nil
+}
+
+// removing says that somebody has the request's kernel lock for itself, as who removes it. It opens the file
+// for reading, of which nobody hears: of a file opened for writing, each close is reported to all who watch.
+func (r *request) removing() bool {
+	f, err := r.dir.open(r.name, os.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	defer f.close()
+	return errors.Is(f.tryRLock(), filelock.ErrBusy)
 }
 
 func (r *request) try() (again bool, err error) {

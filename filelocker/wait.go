@@ -19,11 +19,11 @@ const (
 	// makingLook is the longest time to the next look where somebody else is making a lock file: a
 	// writer is not told whether that one got the lock.
 	makingLook = 50 * time.Millisecond
-	// promptAnswer is how long the first to ask goes on trying before it sleeps, and promptTries how
-	// often at most. A holder that lets go at once needs as long, and to have the kernel report it
-	// takes longer.
+	// promptAnswer is how long the first to ask goes on trying before it has the kernel report what
+	// happens, which takes longer, and promptTries how often at most, with a nap in between. A holder
+	// that lets go at once needs as long.
 	promptAnswer = 600 * time.Microsecond
-	promptTries  = 300
+	promptTries  = 12
 	// courtesy is how long a process whose hold ended for another one's sake lets that one
 	// try first.
 	courtesy = 2 * time.Millisecond
@@ -108,7 +108,7 @@ func (a *acquirer) ask(unhurried bool) (*hold, error) {
 		return nil, nil
 	}
 	a.prompt = true
-	yield() // the holder may have been woken on this processor
+	nap() // the holder may have been woken on this processor
 	start := monotonic()
 	for n := 0; n < promptTries && start.since() < promptAnswer; n++ {
 		if a.spare == nil || !a.exists() {
@@ -120,7 +120,7 @@ func (a *acquirer) ask(unhurried bool) (*hold, error) {
 				break
 			}
 		}
-		yield()
+		nap()
 	}
 	return nil, nil
 }
