@@ -7,9 +7,9 @@
 //
 // A report is a hint and never more: it can come late, twice, for a name that is as it
 // was, or as "anything may have changed" after an overflow. Whoever gets one looks at the
-// disk. Only this is promised: a change that another process makes through the same kernel
-// after [New] has returned is followed by a report for its name or for everything, once reports are
-// wanted (see [Options]).
+// disk. Only this is promised: a change that another process makes through the same kernel after
+// [New] or [Watch.Listen] has returned, and while reports are wanted (see [Options]), is followed by a
+// report for its name or for everything.
 package dirwatch
 
 import (
@@ -39,7 +39,7 @@ type Options struct {
 // kernelWatch is the kernel's part of a watch; all zero if it has none.
 type kernelWatch struct {
 	descriptor int
-	listen     func()
+	listen     func() error
 	remove     func() // ends it
 }
 
@@ -48,15 +48,18 @@ const askAgain = time.Second
 
 // Watch is a subscription to the changes in one directory.
 type Watch struct {
+	dir    uintptr
+	path   string
+	opts   Options
 	notify func(name []byte, appeared bool) bool
 
 	closing sync.Once
 	quit    chan struct{}
-	ticking chan struct{} // closed when the ticker's goroutine is gone; nil without one
 
 	mu      sync.Mutex
 	unheard bool // the kernel alone does not report every change
 	kernel  kernelWatch
+	ticking chan struct{} // closed when the ticker's goroutine is gone; nil without one
 }
 
 // New watches the directory with the descriptor dir, which must stay open until Close has returned. path
@@ -67,45 +70,49 @@ type Watch struct {
 // names that matter to nobody reads them in bursts, up to a millisecond late. It can be called from two
 // goroutines at a time, must not block, must not keep name, and must not call New or Close.
 func New(dir uintptr, path string, opts Options, notify func(name []byte, appeared bool) bool) *Watch {
-	w := &Watch{notify: notify, quit: make(chan struct{}), unheard: true}
+	w := &Watch{dir: dir, path: path, opts: opts, notify: notify, quit: make(chan struct{}), unheard: true}
 	if !opts.Poll {
-		if err := w.subscribe(dir, path, opts); err != nil && !opts.Remote {
-			logOnce(opts.Logger, path, opts.Interval, err)
+		if err := w.subscribe(); err != nil && !opts.Remote {
+			w.logOnce(err)
 		}
 	}
 	if w.unheard {
-		w.ticking = make(chan struct{})
-		go w.tick(dir, path, opts)
+		w.startTicker()
 	}
 	return w
 }
 
 // subscribe asks the kernel for its reports.
-func (w *Watch) subscribe(dir uintptr, path string, opts Options) error {
-	given, err := subscribe(dir, opts.Remote, w.notify, opts.Wanted)
+func (w *Watch) subscribe() error {
+	given, err := subscribe(w.dir, w.opts.Remote, w.notify, w.opts.Wanted)
 	if err != nil {
 		return err
 	}
-	logAgain(opts.Logger, path)
+	w.logAgain()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.kernel, w.unheard = given, opts.Remote
+	w.kernel, w.unheard = given, w.opts.Remote
 	return nil
 }
 
 // Listen is called when reports are wanted again, and Wanted says so. What has changed in the
-// meantime is reported then.
+// meantime may never be reported, so look for that after Listen, not before.
 func (w *Watch) Listen() {
 	w.mu.Lock()
-	listen := w.kernel.listen
-	w.mu.Unlock()
-	if listen != nil {
-		listen()
+	defer w.mu.Unlock()
+	if w.kernel.listen == nil {
+		return
+	}
+	if err := w.kernel.listen(); err != nil { // the directory is not to be read any more, perhaps
+		w.logOnce(err)
+		w.kernel.remove()
+		w.kernel, w.unheard = kernelWatch{}, true
+		w.startTicker()
 	}
 }
 
 // Descriptor is that which the kernel's reports come through, or negative if there are none. It stays the same
-// until Close. When a process is killed, to close it can take some milliseconds.
+// as long as there are some. When a process is killed, to close it can take some milliseconds.
 func (w *Watch) Descriptor() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -128,28 +135,38 @@ func (w *Watch) Polls() bool {
 func (w *Watch) Close() {
 	w.closing.Do(func() {
 		close(w.quit)
-		if w.ticking != nil {
-			<-w.ticking
+		w.mu.Lock()
+		ticking := w.ticking
+		w.mu.Unlock()
+		if ticking != nil {
+			<-ticking
 		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if w.kernel.remove != nil {
 			w.kernel.remove()
 		}
 	})
 }
 
+func (w *Watch) startTicker() {
+	w.ticking = make(chan struct{})
+	go w.tick(w.ticking)
+}
+
 // tick looks on a ticker, until the kernel has a watch again if it had none left.
-func (w *Watch) tick(dir uintptr, path string, opts Options) {
-	defer close(w.ticking)
-	ticker := time.NewTicker(opts.Interval)
+func (w *Watch) tick(done chan<- struct{}) {
+	defer close(done)
+	ticker := time.NewTicker(w.opts.Interval)
 	defer ticker.Stop()
 	for asked := time.Now(); ; {
 		select {
 		case <-ticker.C:
 			heard := false
 			// A file server that has gone may not answer.
-			if !opts.Poll && !opts.Remote && time.Since(asked) >= askAgain {
+			if !w.opts.Poll && !w.opts.Remote && time.Since(asked) >= askAgain {
 				asked = time.Now()
-				heard = w.subscribe(dir, path, opts) == nil
+				heard = w.subscribe() == nil
 			}
 			if w.notify(nil, false); heard {
 				return
@@ -168,15 +185,15 @@ func Remote(dir uintptr) bool { return remote(dir) }
 // fallback says that the last attempt to get a watch from the kernel failed, and was logged.
 var fallback atomic.Bool
 
-func logOnce(logger *slog.Logger, path string, interval time.Duration, cause error) {
-	if logger != nil && fallback.CompareAndSwap(false, true) {
-		logger.Warn("the kernel gives no notice of changes, looking on a ticker instead",
-			"directory", path, "interval", interval, "cause", cause)
+func (w *Watch) logOnce(cause error) {
+	if w.opts.Logger != nil && fallback.CompareAndSwap(false, true) {
+		w.opts.Logger.Warn("the kernel gives no notice of changes, looking on a ticker instead",
+			"directory", w.path, "interval", w.opts.Interval, "cause", cause)
 	}
 }
 
-func logAgain(logger *slog.Logger, path string) {
-	if fallback.CompareAndSwap(true, false) && logger != nil {
-		logger.Info("the kernel gives notice of changes again", "directory", path)
+func (w *Watch) logAgain() {
+	if fallback.CompareAndSwap(true, false) && w.opts.Logger != nil {
+		w.opts.Logger.Info("the kernel gives notice of changes again", "directory", w.path)
 	}
 }

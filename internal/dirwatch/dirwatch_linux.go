@@ -38,15 +38,11 @@ type instance struct {
 	fd     int
 	ready  *os.File // says when fd can be read, see newReadiness
 	done   chan struct{}
-	dirs   map[int32][]*subscription // by watch descriptor; nil when there is no instance
-	adding int                       // watches under way, which keep the instance
-	ended  int                       // watches that were removed
-	deaf   bool                      // the reader is not to be woken, because nobody wants to hear anything
-}
-
-type subscription struct {
-	notify func([]byte, bool) bool
-	wanted func() bool // nil: always
+	dirs   map[int32]*watched // by watch descriptor; nil when there is no instance
+	told   []*watched         // those that the last read was about
+	adding int                // watches under way, which keep the instance
+	ended  int                // watches that were removed
+	deaf   bool               // the reader is not to be woken, because nobody wants to hear anything
 }
 
 // subscribe asks for the watch with mu free: a file server that has gone is asked for the
@@ -65,6 +61,7 @@ func subscribe(dir uintptr, remote bool, notify func([]byte, bool) bool, wanted 
 		in.adding--
 		in.shutUnused()
 	}()
+	s := &subscription{dir, remote, notify, wanted}
 	for {
 		fd, ended := in.fd, in.ended
 		in.mu.Unlock()
@@ -73,13 +70,19 @@ func subscribe(dir uintptr, remote bool, notify func([]byte, bool) bool, wanted 
 		if err != nil {
 			return kernelWatch{}, err
 		}
-		if ended != in.ended && len(in.dirs[wd]) == 0 {
-			continue // the same directory's watch may have been given and removed in between
+		w := in.dirs[wd]
+		if w == nil {
+			if ended != in.ended {
+				continue // the same directory's watch may have been given and removed in between
+			}
+			w = new(watched)
+			in.dirs[wd] = w
+		} else if err := w.unmute(fd); err != nil {
+			return kernelWatch{}, err
 		}
-		s := &subscription{notify, wanted}
-		in.dirs[wd] = append(in.dirs[wd], s)
+		w.subs = append(w.subs, s)
 		in.arm()
-		return kernelWatch{in.fd, in.hear, func() { in.remove(wd, s) }}, nil
+		return kernelWatch{in.fd, func() error { return in.hear(wd, s) }, func() { in.remove(wd, s) }}, nil
 	}
 }
 
@@ -101,7 +104,7 @@ func (in *instance) start() error {
 		return err
 	}
 	in.fd, in.ready, in.deaf = fd, ready, false
-	in.dirs = make(map[int32][]*subscription)
+	in.dirs, in.told = make(map[int32]*watched), nil
 	in.done = make(chan struct{})
 	go in.read(fd, ready, in.done)
 	return nil
@@ -137,61 +140,16 @@ func control(ep, op, fd int) error {
 func (in *instance) remove(wd int32, s *subscription) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	subs, ok := in.dirs[wd]
-	if !ok { // the directory itself is gone, and its watch with it
-		subs = nil
-	}
-	subs = slices.DeleteFunc(slices.Clone(subs), func(o *subscription) bool { return o == s })
-	if len(subs) > 0 {
-		in.dirs[wd] = subs
-		return
-	}
-	if ok {
+	if w := in.dirs[wd]; w.has(s) { // else the directory itself is gone, and its watch with it
+		w.subs = slices.DeleteFunc(w.subs, func(o *subscription) bool { return o == s })
+		if len(w.subs) > 0 {
+			return
+		}
 		delete(in.dirs, wd)
 		in.ended++
 		_, _ = unix.InotifyRmWatch(in.fd, uint32(wd))
 	}
 	in.shutUnused()
-}
-
-// hear has the reader woken again, if it is deaf.
-func (in *instance) hear() {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.arm()
-}
-
-// arm is hear with mu held.
-func (in *instance) arm() {
-	if !in.deaf || in.dirs == nil {
-		return
-	}
-	in.deaf = false
-	if conn, err := in.ready.SyscallConn(); err == nil {
-		_ = conn.Control(func(ep uintptr) { _ = control(int(ep), unix.EPOLL_CTL_MOD, in.fd) })
-	}
-}
-
-// rearm is called when the reader has read. In a process that holds nothing and waits for nothing, it
-// stays asleep, whatever others do in the directory.
-//
-// Invariant: wanted says yes before hear is called. So either it does so here, or hear, which needs
-// mu, comes after this and finds the reader deaf.
-func (in *instance) rearm(fd int) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.fd != fd {
-		return
-	}
-	in.deaf = true
-	for _, subs := range in.dirs {
-		for _, s := range subs {
-			if s.wanted == nil || s.wanted() {
-				in.arm()
-				return
-			}
-		}
-	}
 }
 
 // shutUnused ends the instance if nothing is watched. mu is held.
@@ -254,10 +212,8 @@ func (in *instance) tell(fd int, events []byte) bool {
 }
 
 func (in *instance) all() (mattered bool) {
-	for _, subs := range in.dirs {
-		for _, s := range subs {
-			mattered = s.notify(nil, false) || mattered
-		}
+	for _, w := range in.dirs {
+		mattered = in.notify(w, nil, false) || mattered
 	}
 	return mattered
 }
@@ -282,10 +238,14 @@ func (in *instance) dispatch(buf []byte) (mattered bool) {
 			continue
 		}
 		appeared := name != nil && event.Mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0
-		for _, s := range in.dirs[event.Wd] {
-			mattered = s.notify(name, appeared) || mattered
+		w := in.dirs[event.Wd]
+		if w != nil {
+			mattered = in.notify(w, name, appeared) || mattered
 		}
 		if event.Mask&unix.IN_IGNORED != 0 {
+			if w != nil {
+				w.subs = nil // it is among the told, and not to be muted
+			}
 			delete(in.dirs, event.Wd)
 			in.ended++
 		}

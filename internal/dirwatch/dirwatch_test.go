@@ -43,6 +43,14 @@ func (e *ear) hear(name []byte, _ bool) bool {
 	return true
 }
 
+// all returns what was reported since the last call.
+func (e *ear) all() (names []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	names, e.names = e.names, nil
+	return names
+}
+
 // await returns when name, or everything, was reported.
 func (e *ear) await(t *testing.T, name string) {
 	t.Helper()
@@ -136,34 +144,134 @@ func TestSeveralWatchesOfOneDirectory(t *testing.T) {
 	require.NotContains(t, one.names, "b", "a closed watch reports nothing")
 }
 
-// While nothing is wanted, a busy directory does not wake the process; later it is told all the same.
-func TestUnwanted(t *testing.T) {
-	path, heard := t.TempDir(), newEar()
-	var wanted atomic.Bool
-	w := watch(t, path, dirwatch.Options{Wanted: wanted.Load}, heard.hear)
-	if w.Polls() {
+// moody is a watch whose reports are wanted now and then, and none that is called noise.
+type moody struct {
+	*dirwatch.Watch
+	*ear
+	path   string
+	wanted atomic.Bool
+}
+
+func watchNowAndThen(t *testing.T, path string) *moody {
+	t.Helper()
+	return watchNowAndThenOpen(t, open(t, path), path, dirwatch.Options{Interval: time.Hour})
+}
+
+func watchNowAndThenOpen(t *testing.T, dir uintptr, path string, opts dirwatch.Options) *moody {
+	t.Helper()
+	m := &moody{ear: newEar(), path: path}
+	opts.Wanted = m.wanted.Load
+	m.Watch = watchOpen(t, dir, path, opts, func(name []byte, appeared bool) bool {
+		return !bytes.Equal(name, []byte("noise")) && m.hear(name, appeared)
+	})
+	if m.Polls() {
 		need(t, "needs inotify: a ticker reports all the time")
 	}
-	touch := func(name string) { require.NoError(t, os.WriteFile(filepath.Join(path, name), nil, 0o600)) }
-	touch("a")
-	heard.await(t, "a") // from here on, nobody listens
-	touch("b")
-	var late []string
-	for range 100 {
-		touch("b")
-		time.Sleep(100 * time.Microsecond)
-		heard.mu.Lock()
-		late = append(late, heard.names...)
-		heard.names = nil
-		heard.mu.Unlock()
-	}
-	require.LessOrEqual(t, len(late), 10, "the events of one read, at most: %d", len(late))
+	return m
+}
 
-	wanted.Store(true)
-	w.Listen()
-	heard.await(t, "b")
-	touch("c")
-	heard.await(t, "c")
+func (m *moody) touch(t *testing.T, name string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(m.path, name), nil, 0o600))
+}
+
+// heeds requires that what happens after Listen is heard. Then nobody wants to hear any more.
+func (m *moody) heeds(t *testing.T, name string) {
+	t.Helper()
+	m.wanted.Store(true)
+	m.Listen()
+	m.touch(t, name)
+	m.awaitOnly(t, name)
+	m.wanted.Store(false)
+}
+
+// tire has so much happen that matters to nobody, that it is not to be reported when nobody listens.
+func (m *moody) tire(t *testing.T) {
+	t.Helper()
+	m.heeds(t, "quiet")
+	for range 100 { // the kernel makes one event of two that are equal
+		m.touch(t, "noise")
+		require.NoError(t, os.Remove(filepath.Join(m.path, "noise")))
+	}
+	m.heeds(t, "quiet")
+}
+
+// While nothing is wanted, a busy directory does not wake the process; who listens again hears what happens
+// from then on.
+func TestUnwanted(t *testing.T) {
+	m := watchNowAndThen(t, t.TempDir())
+	m.heeds(t, "a")
+	for _, name := range []string{"b", "noise"} {
+		var late []string
+		for range 100 {
+			m.touch(t, name)
+			time.Sleep(100 * time.Microsecond)
+			late = append(late, m.all()...)
+		}
+		require.LessOrEqual(t, len(late), 10, "the events of one read, at most: %d", len(late))
+		for i := range 10 {
+			m.heeds(t, fmt.Sprint("c", i))
+			m.touch(t, "d")
+		}
+	}
+}
+
+// Nobody who listens misses what happens then, whenever it is that the reports end.
+func TestListenAgainAndAgain(t *testing.T) {
+	m := watchNowAndThen(t, t.TempDir())
+	m.tire(t)
+	defer makeNoise(m.path)()
+	for i := range 1000 {
+		m.heeds(t, fmt.Sprint("a", i%10))
+	}
+}
+
+// makeNoise changes a directory without a pause until stop is called.
+func makeNoise(path string) (stop func()) {
+	noise := filepath.Join(path, "noise")
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-quit:
+				return
+			default:
+				_ = os.WriteFile(noise, nil, 0o600)
+				_ = os.Remove(noise)
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}
+
+// What one of two watches of a directory wants to hear is reported.
+func TestUnwantedByTheOther(t *testing.T) {
+	path := t.TempDir()
+	one, two := watchNowAndThen(t, path), watchNowAndThen(t, path)
+	one.tire(t)
+	two.wanted.Store(true)
+	two.Listen()
+	for i := range 10 {
+		one.touch(t, "noise")
+		two.touch(t, fmt.Sprint("a", i))
+		two.awaitOnly(t, fmt.Sprint("a", i))
+	}
+}
+
+// So is what a new one wants to hear, whenever it is that the reports end.
+func TestNewBesideUnwanted(t *testing.T) {
+	m := watchNowAndThen(t, t.TempDir())
+	m.tire(t)
+	defer makeNoise(m.path)()
+	for i := range 5000 {
+		heard := newEar()
+		w := watch(t, m.path, dirwatch.Options{Interval: time.Hour}, heard.hear)
+		name := fmt.Sprint("a", i%10)
+		m.touch(t, name)
+		heard.await(t, name)
+		w.Close()
+	}
 }
 
 // Two watches share what wakes the process.

@@ -14,11 +14,17 @@ import (
 	"github.com/tusd-filelock/tusd-filelock/internal/dirwatch"
 )
 
+// noLimitKnown has the process forget that an earlier test left it without reports, of which it would log the end.
+func noLimitKnown(t *testing.T) {
+	t.Helper()
+	watch(t, t.TempDir(), dirwatch.Options{}, newEar().hear).Close()
+}
+
 // noneLeft has the kernel refuse an inotify instance with EMFILE, as it does when the user has as many
 // as are allowed, until again is called. Nobody outside this process notices.
 func noneLeft(t *testing.T) (again func()) {
 	t.Helper()
-	watch(t, t.TempDir(), dirwatch.Options{}, newEar().hear).Close() // what was logged before is over
+	noLimitKnown(t)
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
@@ -67,5 +73,44 @@ func TestWatchesLeftAgain(t *testing.T) {
 	heard.awaitOnly(t, "a")
 	w.Close()
 	require.Equal(t, 2, strings.Count(log.String(), "\n"), log.String())
+	require.Contains(t, log.String(), "gives notice of changes again")
+}
+
+// Where the kernel will not report any more about a directory that nobody had wanted to hear about for a
+// while, as one that may not be read since, the ticker takes over until it does.
+func TestNotToBeHeardAnyMore(t *testing.T) {
+	noLimitKnown(t)
+	var log strings.Builder
+	opts := dirwatch.Options{Interval: 5 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	path := t.TempDir()
+	dir := int(open(t, path))
+	m := watchNowAndThenOpen(t, uintptr(dir), path, opts)
+	m.tire(t)
+	kept, err := syscall.Dup(dir)
+	require.NoError(t, err)
+	defer syscall.Close(kept)
+	file, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer file.Close()
+
+	for began := time.Now(); !m.Polls(); { // the reports end some time after a change, when the reader has had its turn
+		require.Less(t, time.Since(began), time.Minute, "the reports do not end")
+		require.NoError(t, syscall.Dup3(kept, dir, syscall.O_CLOEXEC))
+		m.touch(t, "noise")
+		require.NoError(t, syscall.Dup3(int(file.Fd()), dir, syscall.O_CLOEXEC))
+		m.wanted.Store(true)
+		m.Listen()
+		m.wanted.Store(false)
+	}
+	require.Negative(t, m.Descriptor())
+	m.awaitOnly(t, "*")
+
+	require.NoError(t, syscall.Dup3(kept, dir, syscall.O_CLOEXEC))
+	require.Eventually(t, func() bool { return !m.Polls() }, time.Minute, time.Millisecond)
+	m.touch(t, "a")
+	m.awaitOnly(t, "a")
+	m.Close()
+	require.Equal(t, 2, strings.Count(log.String(), "\n"), log.String())
+	require.Contains(t, log.String(), "ticker")
 	require.Contains(t, log.String(), "gives notice of changes again")
 }
