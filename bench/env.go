@@ -102,7 +102,8 @@ func (e *env) startCommand(cmd *exec.Cmd) (*child, error) {
 	return c, nil
 }
 
-// startWorkers starts as many workers, see worker.
+// startWorkers starts as many workers, see worker, and returns when all are up: what is measured beside
+// their start shares the processors with it.
 func (e *env) startWorkers(n int) ([]*child, error) {
 	workers := make([]*child, n)
 	for i := range workers {
@@ -111,6 +112,11 @@ func (e *env) startWorkers(n int) ([]*child, error) {
 			return nil, err
 		}
 		workers[i] = w
+	}
+	for _, w := range workers {
+		if _, err := w.do(order{Do: "usage"}); err != nil {
+			return nil, err
+		}
 	}
 	return workers, nil
 }

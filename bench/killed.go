@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -27,7 +29,7 @@ func killed() measure {
 				return nil, err
 			}
 			var peers []peer
-			for _, name := range e.waiting(ours, stockFast, stock, floorWait) {
+			for _, name := range e.waiting(ours, stockFast, stock, floorBound, floorWait) {
 				dir, err := e.tempDir()
 				if err != nil {
 					return nil, err
@@ -92,6 +94,11 @@ func killRound(ctx context.Context, e *env, name, dir string, waiter *child, upl
 	for u := range uploads {
 		if _, err := waiter.do(order{Do: "let go", ID: uploadID(u)}); err != nil {
 			return err
+		}
+		if leavesRequest(name) {
+			if err := os.Remove(filepath.Join(dir, uploadID(u)+".stop")); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

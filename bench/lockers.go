@@ -35,12 +35,18 @@ const (
 	floorWait  = "floor, flock"         // waits in the kernel for whoever has the lock file open
 	floorAsk   = "floor, ask and flock" // and asks for it, by making a file in a directory that is watched
 	floorNames = "floor, ask and name"  // and gets a file of its own the name
+	floorBound = "floor, as a locker"   // and does what tusd's interface asks for
 )
 
 const (
 	stockHolderPoll   = 5 * time.Second
 	stockAcquirerPoll = 2 * time.Second
 )
+
+// leavesRequest says of a peer that nobody removes its release request.
+func leavesRequest(peer string) bool {
+	return peer == floorAsk || peer == floorNames || peer == floorBound
+}
 
 // newLocker returns the locker of a peer for a directory.
 func newLocker(peer, dir string) (handler.Locker, error) {
@@ -68,6 +74,8 @@ func newLocker(peer, dir string) (handler.Locker, error) {
 		return flockLocker{dir: dir, asks: true}, nil
 	case floorNames:
 		return nameLocker{dir: dir}, nil
+	case floorBound:
+		return boundLocker{dir: dir}, nil
 	}
 	return nil, fmt.Errorf("there is no locker %q", peer)
 }

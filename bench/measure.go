@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -91,9 +92,8 @@ type turns struct {
 func alternate(ctx context.Context, name string, rounds int, peers []peer, progress func(string)) ([]turns, error) {
 	all := make([]turns, len(peers))
 	for n := range rounds {
-		// Who comes first in a round is another one each time.
-		for k := range peers {
-			i := (n + k) % len(peers)
+		// What one leaves behind, as data that is still to be written to disk, falls on another one each time.
+		for _, i := range rand.Perm(len(peers)) {
 			p, t := peers[i], &all[i]
 			if p.rounds > 0 && t.rounds >= p.rounds || p.budget > 0 && t.took >= p.budget {
 				continue

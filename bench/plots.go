@@ -72,7 +72,7 @@ func colorOf(peer string) color.Color {
 		return color.RGBA{R: 0x7f, G: 0xb8, B: 0xe0, A: 0xff}
 	case memory:
 		return color.RGBA{R: 0x2c, G: 0xa0, B: 0x2c, A: 0xff}
-	case floor, floorWait, floorNames, channel, noLocker:
+	case floor, floorWait, floorNames, floorBound, channel, noLocker:
 		return color.RGBA{R: 0x55, G: 0x55, B: 0x55, A: 0xff}
 	}
 	return color.RGBA{R: 0xaa, G: 0xaa, B: 0xaa, A: 0xff}

@@ -33,7 +33,7 @@ func betweenProcesses() measure {
 			}
 			var peers []peer
 			for _, n := range crowds {
-				for _, name := range e.waiting(ours, stockFast, stock, floorNames, floorAsk) {
+				for _, name := range e.waiting(ours, stockFast, stock, floorBound, floorNames, floorAsk) {
 					dir, err := e.tempDir()
 					if err != nil {
 						return nil, err
@@ -104,10 +104,11 @@ func (c crowd) round(ctx context.Context, s *series) error {
 	if err := pause(ctx, 10*time.Millisecond); err != nil {
 		return err
 	}
+	quiet := 5*time.Millisecond + time.Duration(len(waiters))*2*time.Millisecond // about as long as all of them take
 	for u := range c.uploads {
 		delay := rand.N(c.heldFor)
 		for _, w := range waiters {
-			o := order{Do: "take", Peer: c.peer, Dir: c.dir, ID: uploadID(u), Delay: delay, Within: c.within}
+			o := order{Do: "take", Peer: c.peer, Dir: c.dir, ID: uploadID(u), Delay: delay, Within: c.within, Quiet: quiet}
 			if err := w.tell(o); err != nil {
 				return err
 			}
@@ -125,7 +126,7 @@ func (c crowd) round(ctx context.Context, s *series) error {
 		return err
 	}
 	for id, g := range grips {
-		if c.peer == floorAsk || c.peer == floorNames {
+		if leavesRequest(c.peer) {
 			if err := os.Remove(filepath.Join(c.dir, id+".stop")); err != nil {
 				return err
 			}

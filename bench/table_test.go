@@ -102,8 +102,8 @@ func TestShow(t *testing.T) {
 	}
 }
 
-// All get their turn in each round, and another one is the first each time. One whose budget
-// is spent has no more turns.
+// All get their turn in each round, each one after each other one at times. One whose budget is spent has
+// no more turns.
 func TestAlternate(t *testing.T) {
 	var order []string
 	turn := func(name string) peer {
@@ -114,9 +114,18 @@ func TestAlternate(t *testing.T) {
 	}
 	spent := turn("c")
 	spent.budget = time.Nanosecond
-	_, err := alternate(t.Context(), "m", 3, []peer{turn("a"), turn("b"), spent}, func(string) {})
+	const rounds = 200
+	_, err := alternate(t.Context(), "m", rounds, []peer{turn("a"), turn("b"), turn("d"), spent}, func(string) {})
 	require.NoError(t, err)
-	require.Equal(t, "abcbaab", strings.Join(order, ""))
+	all := strings.Join(order, "")
+	require.Equal(t, 1, strings.Count(all, "c"), all)
+	all = strings.ReplaceAll(all, "c", "")
+	for n := range rounds {
+		require.ElementsMatch(t, []rune("abd"), []rune(all[3*n:3*n+3]), all)
+	}
+	for _, pair := range []string{"ab", "ad", "ba", "bd", "da", "db"} {
+		require.Contains(t, all, pair)
+	}
 
 	bad := peer{name: ours, at: "here", round: func(context.Context, *series) error { return errors.New("broken") }}
 	_, err = alternate(t.Context(), "m", 1, []peer{bad}, func(string) {})

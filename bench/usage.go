@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -17,13 +18,13 @@ import (
 
 // usage is what a process has used so far, and has at the moment.
 type usage struct {
-	Heap, RSS  float64 // bytes; the heap and stacks after a collection
+	Heap, RSS  float64 // bytes; the heap and stacks, and resident pages, after a collection and without what it has freed
 	Goroutines int
 }
 
 func measureUsage() (*usage, error) {
 	var u usage
-	runtime.GC()
+	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	u.Heap = float64(m.HeapAlloc + m.StackInuse)

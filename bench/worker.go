@@ -27,7 +27,8 @@ type order struct {
 
 	// of take
 	Delay, Within time.Duration
-	Keep          bool // do not let go when asked
+	Quiet         time.Duration // how long not to tell, as that takes a processor from those who go on
+	Keep          bool          // do not let go when asked
 
 	// of fill and cycles
 	Count int
@@ -160,6 +161,7 @@ func (w *worker) take(o order) error {
 		if err != nil && !errors.Is(err, handler.ErrLockTimeout) {
 			ev.Err = err.Error()
 		}
+		time.Sleep(o.Quiet)
 		w.say(ev)
 	}()
 	return nil
