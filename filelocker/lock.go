@@ -58,9 +58,9 @@
 //
 // # Waiting
 //
-// A writer that waits asks first, lets the holder's process run, and then tries for a fraction of a
-// millisecond with a lock file that it has made meanwhile: a holder that lets go at once is mostly
-// done by then. After some milliseconds it removes that file, and sleeps.
+// A writer that waits asks first, makes its lock file while the holder's process hears of that, and tries
+// with it for a fraction of a millisecond: a holder that lets go at once is mostly done by then. After some
+// milliseconds it removes that file, and sleeps.
 //
 // Writers of several processes that wait for an upload stand in line, those of each user and each
 // network namespace in one of their own, and only the first one watches the directory. The line

@@ -108,7 +108,6 @@ func (a *acquirer) ask(unhurried bool) (*hold, error) {
 		return nil, nil
 	}
 	a.prompt = true
-	nap() // the holder may have been woken on this processor
 	start := monotonic()
 	for n := 0; n < promptTries && start.since() < promptAnswer; n++ {
 		if a.spare == nil || !a.exists() {
@@ -120,7 +119,7 @@ func (a *acquirer) ask(unhurried bool) (*hold, error) {
 				break
 			}
 		}
-		nap()
+		nap() // the holder may have been woken on this processor
 	}
 	return nil, nil
 }
