@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/tus/tusd/v2/pkg/handler"
 	"golang.org/x/sys/unix"
@@ -88,12 +89,15 @@ func (l *boundLock) queue(ctx context.Context) error {
 	if err := l.hear(); err != nil {
 		return err
 	}
-	for {
+	for pause := time.Second; ; {
 		if held, err := l.take(); held || err != nil {
 			return err
 		}
 		select {
 		case <-l.events:
+			pause = 250 * time.Microsecond // a death is reported before the kernel lock is free
+		case <-time.After(pause):
+			pause = min(2*pause, time.Second)
 		case <-ctx.Done():
 			return handler.ErrLockTimeout
 		}

@@ -80,7 +80,7 @@ func uploadPeer(e *env, name string, fs fileSystem, partSize int) (peer, error) 
 	return peer{
 		name:   name,
 		at:     fs.name,
-		budget: e.lasting(20*time.Second, 5*time.Second, time.Second),
+		budget: e.lasting(40*time.Second, 5*time.Second, time.Second),
 		round: func(ctx context.Context, s *series) error {
 			before, err := cpuTimeOf(server.pid())
 			if err != nil {
