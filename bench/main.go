@@ -106,32 +106,43 @@ func names(all []measure) (names []string) {
 	return names
 }
 
-// bench measures and writes what came out. What was measured before an error is written too.
+// bench measures and writes what came out.
 func bench(ctx context.Context, args []string, progress io.Writer) error {
 	o, err := parse(args, progress)
 	if err != nil {
 		return err
 	}
-	report := &report{Machine: describeMachine(o), Date: time.Now().UTC().Truncate(time.Second), Quick: o.scale != full}
+	r, err := o.measure(ctx, measures(), progress)
+	if len(r.Outcomes) > 0 {
+		err = errors.Join(err, r.write(o.out))
+	}
+	return err
+}
+
+// measure goes on with the other measures when one fails: the run takes long, and the report says which
+// is missing. It ends with ctx.
+func (o options) measure(ctx context.Context, all []measure, progress io.Writer) (*report, error) {
+	r := &report{Machine: describeMachine(o), Date: time.Now().UTC().Truncate(time.Second), Quick: o.scale != full}
 	say := newTicker(progress)
-	for _, m := range measures() {
-		if !o.run.MatchString(m.name) {
+	var errs []error
+	for _, m := range all {
+		if !o.run.MatchString(m.name) || ctx.Err() != nil {
 			continue
 		}
 		fmt.Fprintf(progress, "%s: %s\n", m.name, m.title)
 		e := &env{scale: o.scale, rounds: o.rounds, dir: o.dir, memDir: o.memDir, progress: say}
-		var out *outcome
-		if out, err = m.run(ctx, e); err != nil {
-			break
+		out, err := m.run(ctx, e)
+		if err != nil {
+			fmt.Fprintf(progress, "  failed: %v\n", err)
+			errs = append(errs, err)
+			r.Missing = append(r.Missing, m.name)
+			continue
 		}
 		out.print(progress)
-		report.Outcomes = append(report.Outcomes, out)
+		r.Outcomes = append(r.Outcomes, out)
 	}
-	if len(report.Outcomes) > 0 {
-		report.Seconds = time.Since(report.Date).Seconds()
-		err = errors.Join(err, report.write(o.out))
-	}
-	return err
+	r.Seconds = time.Since(r.Date).Seconds()
+	return r, errors.Join(append(errs, ctx.Err())...)
 }
 
 // newTicker says now and then how far things are.

@@ -17,6 +17,7 @@ type report struct {
 	Seconds  float64    `json:"seconds"`
 	Machine  machine    `json:"machine"`
 	Outcomes []*outcome `json:"measures"`
+	Missing  []string   `json:"missing,omitempty"` // measures that failed
 }
 
 // write makes results.json, RESULTS.md and the plots in dir.

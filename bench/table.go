@@ -113,6 +113,9 @@ func (r *report) markdown(plots []plotFile) string {
 	if r.Quick {
 		b.WriteString("\nThis was a quick run: few rounds, and figures that vary.\n")
 	}
+	if len(r.Missing) > 0 {
+		fmt.Fprintf(&b, "\nThese failed, and are missing: %s.\n", strings.Join(r.Missing, ", "))
+	}
 	b.WriteString("\n## What is to be reached\n\n| measure | target | limit | figure | reached |\n|---|---|---|---|---|\n")
 	for _, o := range r.Outcomes {
 		for _, v := range o.Targets {

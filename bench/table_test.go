@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -166,4 +167,27 @@ func TestMeasuresAreNamed(t *testing.T) {
 		require.NotEmpty(t, m.targets)
 		require.Positive(t, m.rounds)
 	}
+}
+
+// What fails does not keep the others from being measured, and is not passed over in silence.
+func TestOneMeasureFails(t *testing.T) {
+	fine := func(name string) measure {
+		return measure{name: name, rounds: 1, setUp: func(context.Context, *env) ([]peer, error) {
+			return []peer{{name: ours, round: func(_ context.Context, s *series) error { s.add("a", count, 1); return nil }}}, nil
+		}}
+	}
+	broken := measure{name: "broken", setUp: func(context.Context, *env) ([]peer, error) { return nil, errors.New("no such thing") }}
+	var out strings.Builder
+	o := options{run: regexp.MustCompile(""), dir: t.TempDir()}
+	r, err := o.measure(t.Context(), []measure{fine("first"), broken, fine("last")}, &out)
+	require.ErrorContains(t, err, "broken: set up: no such thing")
+	require.Contains(t, out.String(), "no such thing")
+	require.Len(t, r.Outcomes, 2)
+	require.Contains(t, r.markdown(nil), "missing: broken.")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r, err = o.measure(ctx, []measure{fine("first")}, &out)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Empty(t, r.Outcomes)
 }
