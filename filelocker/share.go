@@ -34,14 +34,15 @@ import (
 // machines. Where the file system has no kernel locks they share it within one process.
 func ShareReads(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			r = r.WithContext(context.WithValue(r.Context(), readKey{}, r.Method))
+			ctx = context.WithValue(ctx, readKey{}, r.Method)
 		}
-		if interrupt.From(r.Context()) != nil {
-			next.ServeHTTP(w, r)
+		if interrupt.From(ctx) != nil {
+			next.ServeHTTP(w, r.WithContext(ctx))
 			return
 		}
-		q, w, r := interrupt.New(w, r)
+		q, w, r := interrupt.New(ctx, w, r)
 		q.Serve(next, w, r)
 	})
 }

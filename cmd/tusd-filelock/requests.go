@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"sync"
 
@@ -19,32 +20,34 @@ type requests struct {
 	stop    context.CancelFunc
 
 	mu      sync.Mutex
-	running map[*interrupt.Request]struct{}
+	running map[*interrupt.Request]context.CancelCauseFunc
 	idle    chan struct{} // closed when the last one ends, made by who waits
 }
 
 func newRequests() *requests {
 	stopped, stop := context.WithCancel(context.Background())
-	return &requests{stopped: stopped, stop: stop, running: map[*interrupt.Request]struct{}{}}
+	return &requests{stopped: stopped, stop: stop, running: map[*interrupt.Request]context.CancelCauseFunc{}}
 }
 
 // track returns a handler that makes each request of next one of the set.
 func (s *requests) track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q, w, r := interrupt.New(w, r)
-		s.add(q)
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		q, w, r := interrupt.New(ctx, w, r)
+		s.add(q, cancel)
 		defer s.remove(q)
 		q.Serve(next, w, r)
 	})
 }
 
-func (s *requests) add(q *interrupt.Request) {
+func (s *requests) add(q *interrupt.Request, cancel context.CancelCauseFunc) {
 	s.mu.Lock()
-	s.running[q] = struct{}{}
+	s.running[q] = cancel
 	late := s.stopped.Err() != nil
 	s.mu.Unlock()
 	if late {
-		end(q)
+		end(q, cancel)
 	}
 }
 
@@ -59,8 +62,8 @@ func (s *requests) remove(q *interrupt.Request) {
 }
 
 // end interrupts the request because the server ends. A download goes on.
-func end(q *interrupt.Request) {
-	q.Interrupt(handler.ErrServerShutdown, func() { q.Cancel(handler.ErrServerShutdown) })
+func end(q *interrupt.Request, cancel context.CancelCauseFunc) {
+	q.Interrupt(handler.ErrServerShutdown, func() { cancel(handler.ErrServerShutdown) })
 }
 
 // stopAll ends all requests, those of the future too, with
@@ -69,13 +72,10 @@ func end(q *interrupt.Request) {
 func (s *requests) stopAll() {
 	s.mu.Lock()
 	s.stop()
-	all := make([]*interrupt.Request, 0, len(s.running))
-	for q := range s.running {
-		all = append(all, q)
-	}
+	all := maps.Clone(s.running)
 	s.mu.Unlock()
-	for _, q := range all {
-		end(q)
+	for q, cancel := range all {
+		end(q, cancel)
 	}
 }
 

@@ -210,7 +210,6 @@ func TestAbortAfterTheEnd(t *testing.T) {
 		<-q.Client().Done() // closed when the server is done with the request
 		q.Abort()
 		q.Interrupt(io.ErrUnexpectedEOF, func() { t.Error("an ended request was interrupted") })
-		q.Cancel(io.ErrUnexpectedEOF)
 		_, second := s.get(t, "/")
 		require.Equal(t, first, second, "the connection has suffered")
 	})

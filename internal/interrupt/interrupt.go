@@ -27,6 +27,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,55 +35,55 @@ import (
 const maxName = 200
 
 // Request is one running request that can be interrupted at any time, from any goroutine.
-// Interrupt, Abort and Cancel do nothing once the handler has returned.
+// Interrupt and Abort do nothing once the handler has returned.
 type Request struct {
-	name     string
-	control  *http.ResponseController
-	cancel   context.CancelCauseFunc
-	client   context.Context
-	upload   bool // tusd makes a body reader for it
-	writes   sync.WaitGroup
-	aborted  chan struct{} // closed by Abort
-	unframed func() bool   // the response ends with its connection
+	name    string
+	client  context.Context
+	upload  bool // tusd makes a body reader for it
+	aborted atomic.Bool
+	abort   chan struct{} // closed by Abort; nil if no write is to be left behind
+	writes  sync.WaitGroup
 
 	mu      sync.Mutex
-	cause   error // why it is interrupted; nil while it is not
-	reading bool  // tusd has made its reader
-	drained bool  // reading the body is over
-	ended   bool
-	notify  []func() // what to call once tusd has its reader
+	w       *responseWriter // nil once the handler has returned, or the connection is the handler's
+	cause   error           // why it is interrupted; nil while it is not
+	reading bool            // tusd has made its reader
+	drained bool            // reading the body is over
+	notify  []func()        // what to call once tusd has its reader
 }
 
-// requestKey is the context key of a *Request.
+// requestKey is the context key of a *Request. tusd keeps the context for 10 s after the handler has
+// returned, so what it leads to is no more than that: not the answer, its headers and its buffers.
 type requestKey struct{}
 
 // New returns a Request for what a handler was called with, and the writer and *http.Request
-// by which the next handler has to be called, through [Request.Serve].
-func New(w http.ResponseWriter, r *http.Request) (*Request, http.ResponseWriter, *http.Request) {
-	ctx, cancel := context.WithCancelCause(r.Context())
+// by which the next handler has to be called, through [Request.Serve]. ctx is for the latter, and
+// descends from r's.
+func New(ctx context.Context, w http.ResponseWriter, r *http.Request) (*Request, http.ResponseWriter, *http.Request) {
 	q := &Request{
-		name:    r.Method + " " + r.URL.EscapedPath(),
-		control: http.NewResponseController(w),
-		cancel:  cancel,
-		client:  r.Context(),
+		name:   r.Method + " " + r.URL.EscapedPath(),
+		client: r.Context(),
 		// A POST may be a PATCH in disguise, see X-HTTP-Method-Override.
 		upload:  r.Method == http.MethodPatch || r.Method == http.MethodPost,
 		drained: r.Body == http.NoBody || r.Body == nil,
-		aborted: make(chan struct{}),
 	}
-	q.unframed = func() bool {
-		return r.ProtoMajor == 1 && (r.ProtoMinor == 0 || w.Header().Get("Transfer-Encoding") == "identity")
+	q.w = &responseWriter{
+		ResponseWriter: w,
+		q:              q,
+		control:        *http.NewResponseController(w),
+		http1:          r.ProtoMajor == 1,
+		http10:         r.ProtoMajor == 1 && r.ProtoMinor == 0,
+		openEnded:      r.ProtoMajor == 1 && r.ContentLength < 0,
+		detach:         r.ProtoMajor > 1 || r.TLS != nil,
+	}
+	if q.w.detach {
+		q.abort = make(chan struct{})
 	}
 	next := r.WithContext(context.WithValue(ctx, requestKey{}, q))
 	if q.upload && r.Body != nil {
 		next.Body = &requestBody{r.Body, q}
 	}
-	return q, &responseWriter{
-		ResponseWriter: w,
-		q:              q,
-		openEnded:      r.ProtoMajor == 1 && r.ContentLength < 0,
-		detach:         r.ProtoMajor > 1 || r.TLS != nil,
-	}, next
+	return q, q.w, next
 }
 
 // From returns the Request that ctx belongs to, or nil. A context that keeps the values and
@@ -115,7 +116,7 @@ func (q *Request) Serve(next http.Handler, w http.ResponseWriter, r *http.Reques
 // it does is to call notify.
 func (q *Request) Interrupt(cause error, notify func()) {
 	q.mu.Lock()
-	if q.ended {
+	if q.w == nil {
 		q.mu.Unlock()
 		return
 	}
@@ -124,7 +125,7 @@ func (q *Request) Interrupt(cause error, notify func()) {
 		// Without an unread body the server is listening for the client to hang
 		// up, and would take the deadline for that.
 		if q.upload && !q.drained {
-			q.control.SetReadDeadline(time.Now())
+			q.w.control.SetReadDeadline(time.Now())
 		}
 	}
 	if q.upload && !q.reading {
@@ -143,27 +144,17 @@ func (q *Request) Interrupt(cause error, notify func()) {
 func (q *Request) Abort() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.ended || q.isAborted() {
+	if q.w == nil || q.aborted.Load() {
 		return
 	}
-	close(q.aborted)
-	q.control.SetWriteDeadline(time.Now())
-}
-
-func (q *Request) isAborted() bool {
-	select {
-	case <-q.aborted:
-		return true
-	default:
-		return false
+	q.aborted.Store(true)
+	if q.abort != nil {
+		close(q.abort)
 	}
+	q.w.control.SetWriteDeadline(time.Now())
 }
 
-// Cancel cancels the context of the *http.Request that [New] has returned, with cause.
-func (q *Request) Cancel(cause error) { q.cancel(cause) }
-
-// Client returns a context that ends when the client has gone or the handler has returned;
-// Cancel does not end it.
+// Client returns a context that ends when the client has gone or the handler has returned.
 //
 // An HTTP/1 server does not see a client go while it has not read the whole body of its
 // request. A request without a body, such as a GET, is not affected by that.
@@ -176,17 +167,15 @@ func (q *Request) String() string { return q.name[:min(len(q.name), maxName)] }
 // end cuts the request off from its connection, and reports whether its response was aborted.
 func (q *Request) end() (aborted bool) {
 	q.mu.Lock()
-	hijacked := q.ended
-	q.ended = true
-	q.notify = nil
+	w := q.w
+	q.w, q.notify = nil, nil
 	q.mu.Unlock()
-	q.cancel(nil)
 	q.writes.Wait()
-	if hijacked || !q.isAborted() {
+	if w == nil || !q.aborted.Load() {
 		return false
 	}
-	if q.unframed() {
-		q.reset()
+	if w.unframed() {
+		w.reset()
 	}
 	return true
 }

@@ -79,7 +79,7 @@ func serveOn(t *testing.T, protocol string, h http.HandlerFunc, listener func(ne
 
 func serveEach(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q, w, r := interrupt.New(w, r)
+		q, w, r := interrupt.New(r.Context(), w, r)
 		q.Serve(h, w, r)
 	})
 }

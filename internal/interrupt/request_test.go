@@ -2,12 +2,14 @@ package interrupt_test
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -47,27 +49,46 @@ func TestGoneWhenTheClientHangsUp(t *testing.T) {
 	})
 }
 
+// What ends the request's own context does not look like a client that has gone.
 func TestCancelIsNotGone(t *testing.T) {
-	cause := errors.New("cause")
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
-	q, w, r := interrupt.New(httptest.NewRecorder(), r)
+	ctx, cancel := context.WithCancel(r.Context())
+	q, w, r := interrupt.New(ctx, httptest.NewRecorder(), r)
 	q.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q.Cancel(cause)
+		cancel()
 		<-r.Context().Done()
-		require.Equal(t, cause, context.Cause(r.Context()))
-		select {
-		case <-q.Client().Done():
-			t.Error("the client is still there")
-		default:
-		}
+		require.NoError(t, q.Client().Err(), "the client is still there")
 	}), w, r)
 }
 
 func TestFrom(t *testing.T) {
 	require.Nil(t, interrupt.From(t.Context()))
-	q, _, r := interrupt.New(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	q, _, r := interrupt.New(r.Context(), httptest.NewRecorder(), r)
 	require.Same(t, q, interrupt.From(r.Context()))
 	require.Same(t, q, interrupt.From(context.WithoutCancel(r.Context())))
+}
+
+// tusd keeps the context of a request for 10 s after it.
+func TestTheContextKeepsNothingElse(t *testing.T) {
+	for _, method := range []string{http.MethodGet, http.MethodPatch} {
+		var ctx context.Context
+		serve := func() (weak.Pointer[http.Request], weak.Pointer[httptest.ResponseRecorder]) {
+			from, to := httptest.NewRequest(method, "/", strings.NewReader("text")), httptest.NewRecorder()
+			q, w, r := interrupt.New(from.Context(), to, from)
+			q.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ctx = context.WithoutCancel(r.Context())
+				io.Copy(w, r.Body)
+			}), w, r)
+			return weak.Make(from), weak.Make(to)
+		}
+		request, answer := serve()
+		require.Eventually(t, func() bool {
+			runtime.GC()
+			return request.Value() == nil && answer.Value() == nil
+		}, hang, time.Millisecond)
+		require.NotNil(t, interrupt.From(ctx))
+	}
 }
 
 func TestString(t *testing.T) {
@@ -78,7 +99,7 @@ func TestString(t *testing.T) {
 		{"HEAD", "/" + strings.Repeat("x", 300), "HEAD /" + strings.Repeat("x", 194)},
 	} {
 		r := httptest.NewRequest(c.method, c.target, nil)
-		q, w, r := interrupt.New(httptest.NewRecorder(), r)
+		q, w, r := interrupt.New(r.Context(), httptest.NewRecorder(), r)
 		q.Serve(http.StripPrefix("/files/", http.NotFoundHandler()), w, r)
 		require.Equal(t, c.want, q.String())
 	}
@@ -87,7 +108,8 @@ func TestString(t *testing.T) {
 func TestServePassesPanicsOn(t *testing.T) {
 	for name, aborts := range map[string]bool{"running": false, "aborted": true} {
 		t.Run(name, func(t *testing.T) {
-			q, w, r := interrupt.New(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			q, w, r := interrupt.New(r.Context(), httptest.NewRecorder(), r)
 			require.PanicsWithValue(t, "reason", func() {
 				q.Serve(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 					if aborts {
@@ -96,7 +118,7 @@ func TestServePassesPanicsOn(t *testing.T) {
 					panic("reason")
 				}), w, r)
 			})
-			require.Error(t, r.Context().Err(), "the request must have ended")
+			q.Interrupt(io.EOF, func() { t.Error("the request must have ended") })
 		})
 	}
 }
@@ -110,7 +132,7 @@ func TestPanicsOfWritersReachTheHandler(t *testing.T) {
 	for _, major := range []int{1, 2} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.ProtoMajor = major
-		q, w, r := interrupt.New(brokenWriter{httptest.NewRecorder()}, r)
+		q, w, r := interrupt.New(r.Context(), brokenWriter{httptest.NewRecorder()}, r)
 		require.PanicsWithValue(t, "broken", func() {
 			q.Serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "text") }), w, r)
 		})

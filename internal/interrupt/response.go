@@ -16,6 +16,9 @@ const maxDetached = 32 << 10
 type responseWriter struct {
 	http.ResponseWriter
 	q         *Request
+	control   http.ResponseController
+	http1     bool
+	http10    bool
 	openEnded bool // HTTP/1 with a body of unknown length
 	detach    bool // no deadline is sure to end a write
 	buf       []byte
@@ -27,7 +30,7 @@ func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 // WriteHeader closes the connection after a body that exceeded its limit, which
 // http.MaxBytesReader can only do to the server's own writer.
 func (w *responseWriter) WriteHeader(status int) {
-	if w.q.isAborted() {
+	if w.q.aborted.Load() {
 		return
 	}
 	if w.openEnded && status == http.StatusRequestEntityTooLarge {
@@ -58,7 +61,7 @@ func (w *responseWriter) Write(p []byte) (n int, err error) {
 func (w *responseWriter) writePart(p []byte) error {
 	// The caller may change p when Write has returned, and after an Abort that is before the
 	// server is done with it.
-	if !w.q.isAborted() {
+	if !w.q.aborted.Load() {
 		w.buf = append(w.buf[:0], p...)
 	}
 	return w.detached(func() error {
@@ -85,18 +88,18 @@ func (w *responseWriter) Flush() { w.FlushError() }
 // FlushError implements what http.ResponseController asks for.
 func (w *responseWriter) FlushError() error {
 	if w.detach {
-		return w.detached(w.q.control.Flush)
+		return w.detached(w.control.Flush)
 	}
-	return w.attached(w.q.control.Flush)
+	return w.attached(w.control.Flush)
 }
 
 // attached calls write, which the write deadline can end.
 func (w *responseWriter) attached(write func() error) error {
-	if w.q.isAborted() {
+	if w.q.aborted.Load() {
 		return http.ErrAbortHandler
 	}
 	err := write()
-	if err != nil && w.q.isAborted() {
+	if err != nil && w.q.aborted.Load() {
 		return http.ErrAbortHandler
 	}
 	return err
@@ -108,7 +111,7 @@ func (w *responseWriter) attached(write func() error) error {
 // connection, which waits up to 5 s for the alert to be sent (crypto/tls, Conn.Close).
 func (w *responseWriter) detached(write func() error) error {
 	w.q.mu.Lock()
-	if w.q.ended || w.q.isAborted() {
+	if w.q.w == nil || w.q.aborted.Load() {
 		w.q.mu.Unlock()
 		return http.ErrAbortHandler
 	}
@@ -134,11 +137,11 @@ func (w *responseWriter) detached(write func() error) error {
 		if o.panicked {
 			panic(o.value)
 		}
-		if o.err != nil && w.q.isAborted() {
+		if o.err != nil && w.q.aborted.Load() {
 			return http.ErrAbortHandler
 		}
 		return o.err
-	case <-w.q.aborted:
+	case <-w.q.abort:
 		return http.ErrAbortHandler
 	}
 }
@@ -154,20 +157,20 @@ type outcome struct {
 func (w *responseWriter) SetReadDeadline(t time.Time) error {
 	w.q.mu.Lock()
 	defer w.q.mu.Unlock()
-	if w.q.ended || w.q.cause != nil {
+	if w.q.w == nil || w.q.cause != nil {
 		return nil
 	}
-	return w.q.control.SetReadDeadline(t)
+	return w.control.SetReadDeadline(t)
 }
 
 // SetWriteDeadline implements what http.ResponseController asks for.
 func (w *responseWriter) SetWriteDeadline(t time.Time) error {
 	w.q.mu.Lock()
 	defer w.q.mu.Unlock()
-	if w.q.ended || w.q.isAborted() {
+	if w.q.w == nil || w.q.aborted.Load() {
 		return nil
 	}
-	return w.q.control.SetWriteDeadline(t)
+	return w.control.SetWriteDeadline(t)
 }
 
 // Hijack implements http.Hijacker. The connection is the caller's then, and no interruption
@@ -175,19 +178,24 @@ func (w *responseWriter) SetWriteDeadline(t time.Time) error {
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.q.mu.Lock()
 	defer w.q.mu.Unlock()
-	if w.q.isAborted() {
+	if w.q.aborted.Load() {
 		return nil, nil, http.ErrAbortHandler
 	}
-	conn, rw, err := w.q.control.Hijack()
+	conn, rw, err := w.control.Hijack()
 	if err == nil {
-		w.q.ended = true
+		w.q.w = nil
 	}
 	return conn, rw, err
 }
 
+// unframed says that the response ends with its connection.
+func (w *responseWriter) unframed() bool {
+	return w.http10 || w.http1 && w.Header().Get("Transfer-Encoding") == "identity"
+}
+
 // reset ends the connection in a way that is no end of file.
-func (q *Request) reset() {
-	conn, _, err := q.control.Hijack()
+func (w *responseWriter) reset() {
+	conn, _, err := w.control.Hijack()
 	if err != nil {
 		return
 	}

@@ -100,7 +100,7 @@ func TestAbortLeavesAWriteBehind(t *testing.T) {
 	slow := &slowWriter{httptest.NewRecorder(), make(chan struct{}), make(chan struct{}), make(chan time.Time, 10), bytes.Buffer{}}
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.ProtoMajor = 2
-	q, w, r := interrupt.New(slow, r)
+	q, w, r := interrupt.New(r.Context(), slow, r)
 	failed, served := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(served)
@@ -116,7 +116,11 @@ func TestAbortLeavesAWriteBehind(t *testing.T) {
 	receive(t, slow.entered, "the write")
 	q.Abort()
 	require.ErrorIs(t, receive(t, failed, "the write goes on"), http.ErrAbortHandler)
-	<-r.Context().Done()
+	require.Eventually(t, func() bool {
+		running := false
+		q.Interrupt(io.EOF, func() { running = true })
+		return !running
+	}, hang, time.Millisecond)
 	select {
 	case <-served:
 		t.Error("the server's writer is still in use")
