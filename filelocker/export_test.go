@@ -15,11 +15,11 @@ func RoundTrip(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.marshal(), nil
+	return s.append(nil), nil
 }
 
 // NewStamp is the stamp that this process would write now.
-func NewStamp() []byte { return newStamp(exclusive, kernelLock).marshal() }
+func NewStamp() []byte { return newStamp(exclusive, kernelLock).append(nil) }
 
 // Judge is the verdict on a lock file, as a word and a reason.
 func Judge(content []byte, modified time.Time, locked, remote bool) (liveness, why string, silent time.Duration) {

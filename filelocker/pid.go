@@ -20,6 +20,7 @@ import (
 type stamp struct {
 	PID int `json:"-"`
 	stampInfo
+	head []byte // what all stamps of this process begin with; nil in others
 }
 
 type stampInfo struct {
@@ -66,9 +67,6 @@ const (
 	stampVersion = 1
 	maxStamp     = 4096
 	usualStamp   = 512 // as much is read first; a host name can make a stamp longer
-
-	// sinceFormat is RFC 3339 with all digits, so that a later time takes as much room.
-	sinceFormat = "2006-01-02T15:04:05.000000000Z07:00"
 )
 
 // errNoStamp is the answer to content that no locker wrote.
@@ -77,10 +75,36 @@ var errNoStamp = errors.New("not a lock file's content")
 // bare says that the stock locker wrote the stamp: a PID and nothing more.
 func (s stamp) bare() bool { return s.Version == 0 }
 
-// marshal writes by hand, as it is on the way of each lock, what json.Marshal would but for the zeros
+// append writes by hand, as it is on the way of each lock, what json.Marshal would but for the zeros
 // at the end of since.
-func (s stamp) marshal() []byte {
-	b := make([]byte, 0, 320)
+func (s stamp) append(b []byte) []byte {
+	if b = append(b, s.head...); s.head == nil {
+		b = s.appendHead(b)
+	}
+	if s.bare() {
+		return b
+	}
+	b = appendJSON(append(b, `,"mode":`...), string(s.Mode))
+	b = appendSince(append(b, `,"since":"`...), s.Since)
+	b = appendJSON(append(b, `","token":`...), s.Token)
+	b = appendJSON(append(b, `,"keeps":`...), string(s.Keeps))
+	return append(b, "}\n"...)
+}
+
+// appendSince writes t as RFC 3339 with all digits, so that a later time takes as much room. The time
+// package is quick at its own formats.
+func appendSince(b []byte, t time.Time) []byte {
+	second := len(b) + len(time.DateTime)
+	b = t.AppendFormat(b, time.RFC3339)
+	zone := string(b[second:])
+	b = append(b[:second], '.')
+	for digit := 100_000_000; digit > 0; digit /= 10 {
+		b = append(b, '0'+byte(t.Nanosecond()/digit%10))
+	}
+	return append(b, zone...)
+}
+
+func (s stamp) appendHead(b []byte) []byte {
 	b = append(strconv.AppendInt(b, int64(s.PID), 10), '\n')
 	if s.bare() {
 		return b
@@ -89,12 +113,7 @@ func (s stamp) marshal() []byte {
 	b = appendJSON(append(b, `,"host":`...), s.Host)
 	b = appendJSON(append(b, `,"boot":`...), s.Boot)
 	b = strconv.AppendUint(append(b, `,"pidns":`...), s.PIDNS, 10)
-	b = s.Start.AppendFormat(append(b, `,"start":"`...), time.RFC3339Nano)
-	b = appendJSON(append(b, `","mode":`...), string(s.Mode))
-	b = s.Since.AppendFormat(append(b, `,"since":"`...), sinceFormat)
-	b = appendJSON(append(b, `","token":`...), s.Token)
-	b = appendJSON(append(b, `,"keeps":`...), string(s.Keeps))
-	return append(b, "}\n"...)
+	return append(s.Start.AppendFormat(append(b, `,"start":"`...), time.RFC3339Nano), '"')
 }
 
 func appendJSON(b []byte, s string) []byte {
@@ -131,7 +150,10 @@ func parseStamp(b []byte) (stamp, error) {
 var self = sync.OnceValue(func() stamp {
 	host, _ := os.Hostname()
 	start, _ := processStart(os.Getpid())
-	return stamp{os.Getpid(), stampInfo{Version: stampVersion, Host: host, Boot: bootID(), PIDNS: pidNamespace(), Start: start}}
+	s := stamp{PID: os.Getpid()}
+	s.stampInfo = stampInfo{Version: stampVersion, Host: host, Boot: bootID(), PIDNS: pidNamespace(), Start: start}
+	s.head = s.appendHead(nil)
+	return s
 })
 
 func newStamp(m mode, k keeper) stamp {

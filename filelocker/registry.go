@@ -116,8 +116,8 @@ func (r *registry) enter(key dirKey, name string, interval time.Duration, logger
 func (r *registry) open(key dirKey, name string) (d *directory, busy bool) {
 	r.mu.Lock()
 	d = r.byPath[key]
-	if d != nil && d.checkedBy == key && d.checked.since() < checkLife {
-		if u := d.uploads[name]; u != nil && u.hold != nil {
+	if d != nil && d.checkedBy == key {
+		if u := d.uploads[name]; u != nil && u.hold != nil && d.checked.since() < checkLife {
 			d.refs++
 			r.mu.Unlock()
 			return d, true

@@ -30,7 +30,8 @@ const maxStages = 4
 func tempName(upload string, n int) string {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(upload))
-	name := strconv.AppendUint([]byte(tempPrefix), h.Sum64(), 36)
+	var b [len(tempPrefix) + 20]byte
+	name := strconv.AppendUint(append(b[:0], tempPrefix...), h.Sum64(), 36)
 	if n > 0 {
 		name = strconv.AppendInt(append(name, '-'), int64(n), 10)
 	}
@@ -129,7 +130,8 @@ func (m *made) renew() error {
 		return nil
 	}
 	m.stamp.Since = now
-	return m.f.write(m.stamp.marshal())
+	var b [usualStamp]byte
+	return m.f.write(m.stamp.append(b[:0]))
 }
 
 // stillNamed says whether the new file m still has its only name. On a local file system its
@@ -157,7 +159,8 @@ func (d *directory) stampFile(f file, name string, how mode) (made, error) {
 		keeps = both
 	}
 	s := newStamp(how, keeps)
-	if err := againIfVanished(f.write(s.marshal())); err != nil {
+	var b [usualStamp]byte
+	if err := againIfVanished(f.write(s.append(b[:0]))); err != nil {
 		return made{}, fmt.Errorf("write %s: %w", d.pathOf(name), err)
 	}
 	info, err := d.info(f)

@@ -66,6 +66,10 @@ func TestStampOfThisProcess(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, time.Since(start), 24*time.Hour, "the process did not start in another age")
 
+	again, err := filelocker.RoundTrip(b)
+	require.NoError(t, err)
+	require.Equal(t, string(b), string(again), "what is kept for all stamps is what each field is written as")
+
 	other := filelocker.NewStamp()
 	require.NotEqual(t, string(b), string(other), "tokens are never used twice")
 }
