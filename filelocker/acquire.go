@@ -213,7 +213,9 @@ func (a *acquirer) probe(f file, locked bool) (made, error) {
 		return made{}, fmt.Errorf("read %s: %w", a.dir.pathOf(name), err)
 	}
 	v := judge(content, info.modified, locked, a.dir.remote)
-	own, err := a.dir.isOwn(name, info.id, v.holder.Token)
+	v.content = content
+	token := v.stamp().Token
+	own, err := a.dir.isOwn(name, info.id, token)
 	if err != nil {
 		return made{}, err
 	}
@@ -224,11 +226,10 @@ func (a *acquirer) probe(f file, locked bool) (made, error) {
 		return made{}, err
 	}
 	a.seen = v
-	a.seen.content = content
 	if v.liveness != dead {
 		return made{}, errBusy
 	}
-	m, err := a.dir.takeOver(a.upload, a.mode(), a.claims(), a.takeSpare(), info, v.holder.Token)
+	m, err := a.dir.takeOver(a.upload, a.mode(), a.claims(), a.takeSpare(), info, token)
 	if err == nil {
 		a.logger.Info("lock taken over from a dead holder", a.attrs()...)
 	}
@@ -242,7 +243,8 @@ func (a *acquirer) confirmDeath(v verdict, info fileInfo) (verdict, error) {
 		return v, nil
 	}
 	if a.dir.isUpload(a.upload.file) {
-		return verdict{liveness: unknown, why: "it is the data of an upload"}, nil
+		v.liveness, v.why = unknown, "it is the data of an upload"
+		return v, nil
 	}
 	if v.silent == 0 {
 		return v, nil

@@ -2,8 +2,10 @@ package filelocker
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"runtime"
+	"strconv"
 	"time"
 )
 
@@ -15,11 +17,16 @@ func RoundTrip(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.append(nil), nil
+	first := strconv.Itoa(s.PID) + "\n"
+	if s.bare() {
+		return []byte(first), nil
+	}
+	line, err := json.Marshal(s)
+	return []byte(first + string(line) + "\n"), err
 }
 
 // NewStamp is the stamp that this process would write now.
-func NewStamp() []byte { return newStamp(exclusive, kernelLock).append(nil) }
+func NewStamp() []byte { return newHoldInfo(exclusive, kernelLock).append(nil) }
 
 // Judge is the verdict on a lock file, as a word and a reason.
 func Judge(content []byte, modified time.Time, locked, remote bool) (liveness, why string, silent time.Duration) {

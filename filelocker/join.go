@@ -81,5 +81,5 @@ func (a *acquirer) joined(f file) (made, error) {
 	if err == nil && !own {
 		err = errAgain
 	}
-	return made{f: f, info: info, stamp: s}, err
+	return made{f: f, info: info, stamp: s.holdInfo}, err
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -19,20 +20,25 @@ import (
 // for the stock locker, and for file systems without kernel locks.
 type stamp struct {
 	PID int `json:"-"`
-	stampInfo
-	head []byte // what all stamps of this process begin with; nil in others
+	processInfo
+	holdInfo
 }
 
-type stampInfo struct {
+// processInfo is the same in all stamps of a process.
+type processInfo struct {
 	Version int       `json:"v"`
 	Host    string    `json:"host"`
 	Boot    string    `json:"boot"`  // boot ID of the kernel; empty where there is none
 	PIDNS   uint64    `json:"pidns"` // PID namespace, 0 where there is none
 	Start   time.Time `json:"start"` // start of the process, zero if unknown
-	Mode    mode      `json:"mode"`
-	Since   time.Time `json:"since"` // when this process got the lock
-	Token   string    `json:"token"` // random, never used twice
-	Keeps   keeper    `json:"keeps"`
+}
+
+// holdInfo is what differs.
+type holdInfo struct {
+	Mode  mode      `json:"mode"`
+	Since time.Time `json:"since"` // when this process got the lock
+	Token string    `json:"token"` // random, never used twice
+	Keeps keeper    `json:"keeps"`
 }
 
 // mode is how the lock is held.
@@ -75,20 +81,15 @@ var errNoStamp = errors.New("not a lock file's content")
 // bare says that the stock locker wrote the stamp: a PID and nothing more.
 func (s stamp) bare() bool { return s.Version == 0 }
 
-// append writes by hand, as it is on the way of each lock, what json.Marshal would but for the zeros
-// at the end of since.
-func (s stamp) append(b []byte) []byte {
-	if b = append(b, s.head...); s.head == nil {
-		b = s.appendHead(b)
-	}
-	if s.bare() {
-		return b
-	}
-	b = appendJSON(append(b, `,"mode":`...), string(s.Mode))
-	b = appendSince(append(b, `,"since":"`...), s.Since)
-	b = appendJSON(append(b, `","token":`...), s.Token)
-	b = appendJSON(append(b, `,"keeps":`...), string(s.Keeps))
-	return append(b, "}\n"...)
+// append writes a stamp of this process by hand, as it is on the way of each lock: what json.Marshal would but for
+// the zeros at the end of since.
+func (h holdInfo) append(b []byte) []byte {
+	b = append(b, stampHead()...)
+	b = append(append(b, `,"mode":"`...), h.Mode...)
+	b = appendSince(append(b, `","since":"`...), h.Since)
+	b = append(append(b, `","token":"`...), h.Token...)
+	b = append(append(b, `","keeps":"`...), h.Keeps...)
+	return append(b, "\"}\n"...)
 }
 
 // appendSince writes t as RFC 3339 with all digits, so that a later time takes as much room. The time
@@ -104,29 +105,7 @@ func appendSince(b []byte, t time.Time) []byte {
 	return append(b, zone...)
 }
 
-func (s stamp) appendHead(b []byte) []byte {
-	b = append(strconv.AppendInt(b, int64(s.PID), 10), '\n')
-	if s.bare() {
-		return b
-	}
-	b = strconv.AppendInt(append(b, `{"v":`...), int64(s.Version), 10)
-	b = appendJSON(append(b, `,"host":`...), s.Host)
-	b = appendJSON(append(b, `,"boot":`...), s.Boot)
-	b = strconv.AppendUint(append(b, `,"pidns":`...), s.PIDNS, 10)
-	return append(s.Start.AppendFormat(append(b, `,"start":"`...), time.RFC3339Nano), '"')
-}
-
-func appendJSON(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(s) // a string cannot fail
-			return append(b, quoted...)
-		}
-	}
-	return append(append(append(b, '"'), s...), '"')
-}
-
-// parseStamp accepts what marshal writes, what the stock locker writes, and nothing else.
+// parseStamp accepts what append writes, what the stock locker writes, and nothing else.
 // A stamp of a later version is accepted too, with the fields that are known.
 func parseStamp(b []byte) (stamp, error) {
 	first, rest, _ := bytes.Cut(b, []byte("\n"))
@@ -139,29 +118,30 @@ func parseStamp(b []byte) (stamp, error) {
 		return s, nil
 	}
 	second, more, _ := bytes.Cut(rest, []byte("\n"))
-	if json.Unmarshal(second, &s.stampInfo) != nil || len(more) > 0 ||
+	if json.Unmarshal(second, &s) != nil || len(more) > 0 ||
 		s.Version < stampVersion || s.Token == "" || s.Mode == "" || s.Keeps == "" {
 		return stamp{}, errNoStamp
 	}
 	return s, nil
 }
 
-// self is what all stamps of this process have in common.
-var self = sync.OnceValue(func() stamp {
+// self is this process in a stamp.
+var self = sync.OnceValue(func() processInfo {
 	host, _ := os.Hostname()
 	start, _ := processStart(os.Getpid())
-	s := stamp{PID: os.Getpid()}
-	s.stampInfo = stampInfo{Version: stampVersion, Host: host, Boot: bootID(), PIDNS: pidNamespace(), Start: start}
-	s.head = s.appendHead(nil)
-	return s
+	return processInfo{Version: stampVersion, Host: host, Boot: bootID(), PIDNS: pidNamespace(), Start: start}
 })
 
-func newStamp(m mode, k keeper) stamp {
-	s := self()
+// stampHead is what all stamps of this process begin with.
+var stampHead = sync.OnceValue(func() string {
+	line, _ := json.Marshal(self()) // a struct of strings, numbers and a time after 1970 cannot fail
+	return strconv.Itoa(os.Getpid()) + "\n" + strings.TrimSuffix(string(line), "}")
+})
+
+func newHoldInfo(m mode, k keeper) holdInfo {
 	var token [12]byte
 	_, _ = rand.Read(token[:]) // never fails (crypto/rand, since Go 1.24)
-	s.Mode, s.Keeps, s.Since, s.Token = m, k, time.Now().UTC(), hex.EncodeToString(token[:])
-	return s
+	return holdInfo{Mode: m, Since: time.Now().UTC(), Token: hex.EncodeToString(token[:]), Keeps: k}
 }
 
 // liveness of a holder. Unknown never frees a lock.
@@ -178,8 +158,7 @@ func (l liveness) String() string { return [...]string{"unknown", "alive", "dead
 // verdict is what is known of the holder of a lock file, and why.
 type verdict struct {
 	liveness
-	why    string
-	holder stamp // zero if the file holds no stamp, or only content is known
+	why string
 	// content is what the file holds. A waiter mostly wants to know no more than whether that has changed,
 	// and to take a stamp apart takes 60 µs in a process that has just woken (traced).
 	content []byte
@@ -188,12 +167,10 @@ type verdict struct {
 	silent time.Duration
 }
 
-// stamp is holder, taken from the content if need be.
+// stamp is that in the file; zero if there is none.
 func (v verdict) stamp() stamp {
-	if v.holder.PID == 0 {
-		v.holder, _ = parseStamp(v.content)
-	}
-	return v.holder
+	s, _ := parseStamp(v.content)
+	return s
 }
 
 const (
@@ -221,21 +198,21 @@ func judge(content []byte, modified time.Time, locked, remote bool) verdict {
 		return verdict{liveness: unknown, why: err.Error()}
 	case s.bare():
 		l, why := judgePID(s.PID, modified)
-		return verdict{liveness: l, why: why, holder: s}
+		return verdict{liveness: l, why: why}
 	case locked && s.Keeps.locks() && (!remote || s.sameBoot() && judgeProcess(s) != alive):
 		// One kernel sees all of its kernel locks, so a free one has no holder. On FUSE it can be
 		// that of another name of the file, such as A.lock for a.lock (found with exfat-fuse).
-		return verdict{liveness: dead, why: "its kernel lock is free", holder: s}
+		return verdict{liveness: dead, why: "its kernel lock is free"}
 	case !s.Keeps.beats():
-		return verdict{liveness: unknown, why: "its kernel lock cannot be tried here", holder: s}
+		return verdict{liveness: unknown, why: "its kernel lock cannot be tried here"}
 	}
 	switch l := judgeProcess(s); {
 	case l == dead:
-		return verdict{liveness: dead, why: "its process is gone from this machine", holder: s}
+		return verdict{liveness: dead, why: "its process is gone from this machine"}
 	case l == alive && !(locked && s.Keeps.locks()): // whatever the clocks say of its heartbeat
-		return verdict{liveness: alive, why: "its process is there, on this machine", holder: s}
+		return verdict{liveness: alive, why: "its process is there, on this machine"}
 	}
-	return verdict{liveness: dead, why: "its heartbeat has stopped", holder: s, silent: beatLost}
+	return verdict{liveness: dead, why: "its heartbeat has stopped", silent: beatLost}
 }
 
 func (s stamp) sameBoot() bool { return s.Boot != "" && s.Boot == self().Boot }

@@ -45,7 +45,7 @@ func otherName(temp string) string { return temp + "~" }
 type made struct {
 	f     file
 	info  fileInfo
-	stamp stamp
+	stamp holdInfo
 	temp  string // the name it was made under; empty if another process made it
 }
 
@@ -158,7 +158,7 @@ func (d *directory) stampFile(f file, name string, how mode) (made, error) {
 	case d.remote:
 		keeps = both
 	}
-	s := newStamp(how, keeps)
+	s := newHoldInfo(how, keeps)
 	var b [usualStamp]byte
 	if err := againIfVanished(f.write(s.append(b[:0]))); err != nil {
 		return made{}, fmt.Errorf("write %s: %w", d.pathOf(name), err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -68,7 +69,8 @@ func TestStampOfThisProcess(t *testing.T) {
 
 	again, err := filelocker.RoundTrip(b)
 	require.NoError(t, err)
-	require.Equal(t, string(b), string(again), "what is kept for all stamps is what each field is written as")
+	zeros := regexp.MustCompile(`\.?0*Z","token"`)
+	require.Equal(t, zeros.ReplaceAllString(string(b), `Z","token"`), string(again), "written by hand and by encoding/json")
 
 	other := filelocker.NewStamp()
 	require.NotEqual(t, string(b), string(other), "tokens are never used twice")
