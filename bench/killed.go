@@ -17,7 +17,7 @@ func killed() measure {
 	return measure{
 		name:   "killed-holder",
 		title:  "killed holder to next holder",
-		rounds: 150,
+		rounds: 300,
 		show:   []string{"kill to lock"},
 		targets: []target{
 			under("p50 under 1 ms", ns, 1e6, "kill to lock", p50),

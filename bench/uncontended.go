@@ -15,7 +15,7 @@ func uncontended() measure {
 	return measure{
 		name:   "uncontended",
 		title:  "uncontended Lock + Unlock",
-		rounds: 20,
+		rounds: 60,
 		show:   []string{"cycle", "first cycle of a round", "allocations", "allocated"},
 		setUp:  uncontendedPeers,
 		targets: append(cycleTargets(),
