@@ -51,12 +51,10 @@ func (a *acquirer) acquire(ctx context.Context, its turn) (h *hold, err error) {
 		h, err = a.wait(ctx, its.unhurried)
 	}
 	asked := a.req.posted
-	// The request goes before the new hold looks for those of others.
-	if removed := a.req.takeBack(); removed && h != nil {
-		f := a.req.f
-		h.spent = &f
-	} else if removed {
-		_ = a.req.f.close()
+	if h != nil && asked {
+		h.request = a.req
+	} else {
+		a.req.withdraw()
 	}
 	a.leaveLine() // at last, because whom it calls can take this processor
 	switch {

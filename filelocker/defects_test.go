@@ -2,7 +2,9 @@ package filelocker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -156,6 +158,9 @@ func snapshot(f *fixture, dir string) map[string]string {
 		}
 		if d.Type().IsRegular() {
 			content, err := os.ReadFile(path)
+			if errors.Is(err, fs.ErrNotExist) { // removed meanwhile
+				return nil
+			}
 			found[path] = string(content)
 			return err
 		}

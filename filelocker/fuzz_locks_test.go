@@ -202,7 +202,7 @@ func (s *stranger) askFor(h *heldLock, locker int, over bool) {
 	gone := func() bool { _, err := os.Lstat(s.path(h.id + ".stop")); return errors.Is(err, fs.ErrNotExist) }
 	switch message := "the request of one who does not wait any more"; {
 	case !untouched || s.busy():
-	case h.reads: // whose look at it, if it stands in the way just now, takes it along
+	case h.reads, r.got: // whose look at it, if it stands in the way just now, takes it along
 		s.await(gone, message)
 	default:
 		require.True(s, gone(), message)

@@ -36,15 +36,15 @@ type hold struct {
 	shared  bool // with other readers
 	locks   bool // a kernel lock keeps it
 
-	mu     sync.Mutex // keeps f from being closed under a look
-	closed bool
-	sure   bool // a look has told, see doubtful
-	f      file
-	id     fileID
-	hinted instant  // when readers were last asked by what may be nobody
-	urged  instant  // when it was last found to be somebody
-	claim  *request // of a writer in line behind these readers; nil if there is none
-	spent  *file    // its own request, taken back and still open; nil if there is none
+	mu      sync.Mutex // keeps f from being closed under a look
+	closed  bool
+	sure    bool // a look has told, see doubtful
+	f       file
+	id      fileID
+	hinted  instant  // when readers were last asked by what may be nobody
+	urged   instant  // when it was last found to be somebody
+	claim   *request // of a writer in line behind these readers; nil if there is none
+	request *request // its own, still on disk; nil if there is none
 }
 
 // pulse is what a hold needs where there are no kernel locks, or other machines may not see them: a heartbeat, and
@@ -121,10 +121,12 @@ func (h *hold) unseen() bool { return !h.looked && h.seen.since() > checkLife }
 // is held.
 func (h *hold) contended() bool { return h.wanted || h.doubtful }
 
-func (h *hold) closeSpent() {
-	if h.spent != nil {
-		_ = h.spent.close()
-		h.spent = nil
+// withdraw takes back the request by which the lock was asked for, before a look for those of others, and at the
+// latest before the lock is given back. To do so before Lock returns would take a fifth of a hand-over.
+func (h *hold) withdraw() {
+	if h.request != nil {
+		h.request.withdraw()
+		h.request = nil
 	}
 }
 
@@ -146,8 +148,8 @@ func (h *hold) release() (claim *request, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
+	h.withdraw()
 	removed, err := h.remove()
-	h.closeSpent()
 	// A child process between fork and exec has a copy of the descriptor, which would keep the
 	// lock for a moment. On a file that has lost its name, it is in nobody's way.
 	if !removed {

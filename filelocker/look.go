@@ -43,7 +43,7 @@ func (h *hold) lookNow() {
 	if h.closed {
 		return
 	}
-	h.closeSpent()
+	h.withdraw()
 	own, err := h.isOwn()
 	if err != nil {
 		h.logger.Warn("cannot look at a held lock", "file", h.path(), "cause", err)

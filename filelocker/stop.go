@@ -134,27 +134,15 @@ func (r *request) try() (again bool, err error) {
 
 // withdraw takes the request back; the last one out removes the file.
 func (r *request) withdraw() {
-	if r.takeBack() {
-		_ = r.f.close()
-	}
-}
-
-// takeBack is withdraw, but leaves a file that it has removed to be closed, which takes the kernel as
-// long as all else: it then frees the file. Until then, the kernel lock of a file without a name is
-// in nobody's way.
-func (r *request) takeBack() (removed bool) {
 	if !r.posted {
-		return false
+		return
 	}
 	r.posted = false
 	// A refused conversion loses the shared lock, which is to go anyway.
 	if err := r.f.tryLock(); err == nil || r.dir.lockless(err) {
-		if r.dir.removeRequest(r.name, r.id) {
-			return true
-		}
+		r.dir.removeRequest(r.name, r.id)
 	}
 	r.drop()
-	return false
 }
 
 func (r *request) drop() {

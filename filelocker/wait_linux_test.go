@@ -42,6 +42,28 @@ func TestWaiterMakesOneLockFile(t *testing.T) {
 	f.mustHold()
 }
 
+// The request of one who has got the lock goes soon, and does not ask that one; with an Unlock that comes first, it
+// goes too.
+func TestRequestGoesAfterTheWait(t *testing.T) {
+	f := setUp(t)
+	holder := f.start()
+	for _, soon := range []bool{false, true, true, true} {
+		holder.tell("here a")
+		holder.expect("locked a")
+		g, done := f.queue(context.Background(), "a")
+		holder.expect("asked a")
+		holder.unlock("a")
+		require.NoError(t, receive(f, done, "the lock"))
+		if !soon {
+			f.mustBecome("a.lock")
+			f.settle()
+			g.mustNotBeAsked()
+		}
+		g.unlock()
+		f.mustHold()
+	}
+}
+
 // Who looks at a request, or is about to remove it, has an exclusive lock on it, and is nobody who waits.
 func TestWhoLooksAtARequestDoesNotAsk(t *testing.T) {
 	f := setUp(t)

@@ -178,6 +178,14 @@ func awaitFile(t testing.TB, file string) {
 	})
 }
 
+func awaitNoFile(t testing.TB, file string) {
+	t.Helper()
+	await(t, file+" to go", func() bool {
+		_, err := os.Lstat(file)
+		return os.IsNotExist(err)
+	})
+}
+
 // openDir is an upload directory that every user may write to.
 func openDir(t testing.TB) string {
 	t.Helper()

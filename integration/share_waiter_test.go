@@ -119,7 +119,7 @@ func TestAbandonedWaitersLeaveThePatchAlone(t *testing.T) {
 			close(hook.goOn)
 			<-holder.ended
 			u.awaitSize(t, a.dir, 100<<10)
-			require.NoFileExists(t, u.file(a.dir)+".stop")
+			awaitNoFile(t, u.file(a.dir)+".stop")
 			require.NoError(t, next.send(u.data[100<<10:200<<10]))
 			u.awaitSize(t, a.dir, 200<<10)
 			require.NoError(t, next.send(u.data[200<<10:]))
@@ -157,7 +157,7 @@ func TestAbandonedWaitersLeaveTheDownloadAlone(t *testing.T) {
 			done := <-patched
 			require.Equal(t, http.StatusNoContent, done.status, "%v", done)
 			<-next.began
-			require.NoFileExists(t, u.file(a.dir)+".stop")
+			awaitNoFile(t, u.file(a.dir)+".stop")
 			close(next.hurry)
 			require.NoError(t, next.wait(t))
 			requireClean(t, a.dir, u)
