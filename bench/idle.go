@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +56,7 @@ func manyHeld(n int) string { return fmt.Sprintf("%d held", n) }
 func idlePeers(ctx context.Context, e *env) ([]peer, error) {
 	var peers []peer
 	var idlers []*idler
+	together := sync.OnceValue(func() error { return idleTogether(ctx, e, idlers) }) // with whoever's turn is first
 	for _, n := range []int{10, 1000, 10000} {
 		for _, name := range []string{ours, stock} {
 			dir, err := e.tempDir()
@@ -66,11 +68,9 @@ func idlePeers(ctx context.Context, e *env) ([]peer, error) {
 				return nil, err
 			}
 			idlers = append(idlers, i)
-			peers = append(peers, peer{name: name, at: manyHeld(n), round: func(ctx context.Context, s *series) error {
-				if i == idlers[0] {
-					if err := idleTogether(ctx, e, idlers); err != nil {
-						return err
-					}
+			peers = append(peers, peer{name: name, at: manyHeld(n), round: func(_ context.Context, s *series) error {
+				if err := together(); err != nil {
+					return err
 				}
 				i.note(s)
 				return nil

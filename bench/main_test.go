@@ -44,6 +44,9 @@ func TestMeasures(t *testing.T) {
 			for _, result := range o.Results {
 				require.NotZero(t, result.Rounds, "%s %s", result.Peer, result.At)
 				require.NotEmpty(t, result.Figures, "%s %s", result.Peer, result.At)
+				for _, f := range result.Figures { // what was noted before it was measured is no duration, and has no goroutines
+					require.GreaterOrEqual(t, f.P50, -float64(time.Minute), "%s of %s %s", f.Metric, result.Peer, result.At)
+				}
 			}
 			for _, v := range o.Targets {
 				require.True(t, v.Known, "%s has nothing to compare", v.Target)

@@ -165,10 +165,14 @@ type verdict struct {
 	// silent is how long the file must not have been touched, by the file system's own
 	// clock, for dead to be true.
 	silent time.Duration
+	holder *stamp // what judging has made of the content; nil without that, or if it is none
 }
 
 // stamp is that in the file; zero if there is none.
 func (v verdict) stamp() stamp {
+	if v.holder != nil {
+		return *v.holder
+	}
 	s, _ := parseStamp(v.content)
 	return s
 }
@@ -198,21 +202,21 @@ func judge(content []byte, modified time.Time, locked, remote bool) verdict {
 		return verdict{liveness: unknown, why: err.Error()}
 	case s.bare():
 		l, why := judgePID(s.PID, modified)
-		return verdict{liveness: l, why: why}
+		return verdict{liveness: l, why: why, holder: &s}
 	case locked && s.Keeps.locks() && (!remote || s.sameBoot() && judgeProcess(s) != alive):
 		// One kernel sees all of its kernel locks, so a free one has no holder. On FUSE it can be
 		// that of another name of the file, such as A.lock for a.lock (found with exfat-fuse).
-		return verdict{liveness: dead, why: "its kernel lock is free"}
+		return verdict{liveness: dead, why: "its kernel lock is free", holder: &s}
 	case !s.Keeps.beats():
-		return verdict{liveness: unknown, why: "its kernel lock cannot be tried here"}
+		return verdict{liveness: unknown, why: "its kernel lock cannot be tried here", holder: &s}
 	}
 	switch l := judgeProcess(s); {
 	case l == dead:
-		return verdict{liveness: dead, why: "its process is gone from this machine"}
+		return verdict{liveness: dead, why: "its process is gone from this machine", holder: &s}
 	case l == alive && !(locked && s.Keeps.locks()): // whatever the clocks say of its heartbeat
-		return verdict{liveness: alive, why: "its process is there, on this machine"}
+		return verdict{liveness: alive, why: "its process is there, on this machine", holder: &s}
 	}
-	return verdict{liveness: dead, why: "its heartbeat has stopped", silent: beatLost}
+	return verdict{liveness: dead, why: "its heartbeat has stopped", holder: &s, silent: beatLost}
 }
 
 func (s stamp) sameBoot() bool { return s.Boot != "" && s.Boot == self().Boot }
