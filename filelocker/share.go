@@ -34,16 +34,19 @@ import (
 // machines. Where the file system has no kernel locks they share it within one process.
 func ShareReads(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := r.Context()
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		ctx, reads := r.Context(), r.Method == http.MethodGet || r.Method == http.MethodHead
+		if reads {
 			ctx = context.WithValue(ctx, readKey{}, r.Method)
 		}
-		if interrupt.From(ctx) != nil {
+		switch {
+		case interrupt.From(ctx) == nil:
+			q, w, r := interrupt.New(ctx, w, r)
+			q.Serve(next, w, r)
+		case reads:
 			next.ServeHTTP(w, r.WithContext(ctx))
-			return
+		default:
+			next.ServeHTTP(w, r)
 		}
-		q, w, r := interrupt.New(ctx, w, r)
-		q.Serve(next, w, r)
 	})
 }
 
