@@ -72,7 +72,7 @@ func TestFileSystemsWithoutHardLinks(t *testing.T) {
 			lacking.expect("asked a")
 			lacking.kill()
 			require.NoError(t, receive(f, done, "the lock of a killed process"))
-			f.mustHold("a.lock")
+			f.mustBecome("a.lock")
 			next.unlock()
 			f.mustHold()
 		})

@@ -139,7 +139,7 @@ func TestStopAtEachStepOfUnlock(t *testing.T) {
 		}
 		tracer.detach()
 		require.NoError(t, receive(f, done, "the waiter"))
-		f.mustHold("a.lock")
+		f.mustBecome("a.lock")
 		g.unlock()
 		f.mustHold()
 		return stopped
