@@ -2,6 +2,7 @@ package interrupt_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -52,11 +53,13 @@ func TestGoneWhenTheClientHangsUp(t *testing.T) {
 // What ends the request's own context does not look like a client that has gone.
 func TestCancelIsNotGone(t *testing.T) {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
-	ctx, cancel := context.WithCancel(r.Context())
+	cause := errors.New("cause")
+	ctx, cancel := context.WithCancelCause(r.Context())
 	q, w, r := interrupt.New(ctx, httptest.NewRecorder(), r)
 	q.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		cancel()
+		cancel(cause)
 		<-r.Context().Done()
+		require.Equal(t, cause, context.Cause(r.Context()))
 		require.NoError(t, q.Client().Err(), "the client is still there")
 	}), w, r)
 }
