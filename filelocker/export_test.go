@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strconv"
 	"time"
+
+	"github.com/tusd-filelock/tusd-filelock/internal/interrupt"
 )
 
 // What the tests in package filelocker_test need of the inside.
@@ -91,7 +94,9 @@ func CloseUnused() {
 
 // Reading is ctx for a request that only reads, as ShareReads has it.
 func Reading(ctx context.Context) context.Context {
-	return context.WithValue(ctx, readKey{}, http.MethodHead)
+	q, _, _ := interrupt.New(ctx, nil, httptest.NewRequest(http.MethodHead, "/", nil))
+	q.Share()
+	return q
 }
 
 // TempNames are the names that lock files of an upload are made under, first that for who has no request.

@@ -34,49 +34,36 @@ import (
 // machines. Where the file system has no kernel locks they share it within one process.
 func ShareReads(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, reads := r.Context(), r.Method == http.MethodGet || r.Method == http.MethodHead
-		if reads {
-			ctx = context.WithValue(ctx, readKey{}, r.Method)
-		}
-		switch {
-		case interrupt.From(ctx) == nil:
-			q, w, r := interrupt.New(ctx, w, r)
-			q.Serve(next, w, r)
-		case reads:
-			next.ServeHTTP(w, r.WithContext(ctx))
-		default:
+		if q := interrupt.From(r.Context()); q != nil {
+			q.Share()
 			next.ServeHTTP(w, r)
+			return
 		}
+		q, w, r := interrupt.New(r.Context(), w, r)
+		q.Share()
+		q.Serve(next, w, r)
 	})
 }
-
-// readKey is the context key of the method of a request that only reads.
-type readKey struct{}
 
 // holder is the one for the request that ctx belongs to.
 func (l *lock) holder(ctx context.Context, release func()) *holder {
 	w := &holder{lock: l, client: context.Background(), release: release}
-	method, reads := ctx.Value(readKey{}).(string)
-	if reads {
-		w.shared = true
-	}
 	q := interrupt.From(ctx)
 	if q == nil {
 		return w
 	}
-	w.who, w.client = q.String(), q.Client()
+	w.who, w.client, w.shared = q.String(), q.Client(), q.Shares()
 	if release == nil {
 		release = func() {}
 	}
-	switch method {
-	case http.MethodHead:
-	case http.MethodGet:
+	switch {
+	case !w.shared:
+		w.release = func() { q.Interrupt(handler.ErrUploadInterrupted, release) }
+	case q.Downloads():
 		w.release = func() {
 			q.Abort()
 			release()
 		}
-	default:
-		w.release = func() { q.Interrupt(handler.ErrUploadInterrupted, release) }
 	}
 	return w
 }

@@ -8,16 +8,16 @@ import (
 // requestBody is the body of an upload.
 type requestBody struct {
 	body io.ReadCloser
-	q    *Request
+	x    *exchange
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
-	if err := b.q.beforeRead(); err != nil {
+	if err := b.x.beforeRead(); err != nil {
 		return 0, err
 	}
 	n, err := b.body.Read(p)
 	if err != nil {
-		err = b.q.afterRead(err)
+		err = b.x.afterRead(err)
 	}
 	return n, err
 }
@@ -25,17 +25,17 @@ func (b *requestBody) Read(p []byte) (int, error) {
 // Close ends reading. The server closes the body itself after the handler, and
 // tusd's call may come from another goroutine, even later.
 func (b *requestBody) Close() error {
-	b.q.Interrupt(http.ErrBodyReadAfterClose, func() {})
+	b.x.interrupt(http.ErrBodyReadAfterClose, func() {})
 	return nil
 }
 
 // beforeRead returns the error of a read that must not happen.
-func (q *Request) beforeRead() error {
-	q.mu.Lock()
-	q.reading = true
-	notify, cause := q.notify, q.cause
-	q.notify = nil
-	q.mu.Unlock()
+func (x *exchange) beforeRead() error {
+	x.mu.Lock()
+	x.reading = true
+	notify, cause := x.notify, x.cause
+	x.notify = nil
+	x.mu.Unlock()
 	for _, f := range notify {
 		f()
 	}
@@ -43,12 +43,12 @@ func (q *Request) beforeRead() error {
 }
 
 // afterRead returns the error of a read that failed with err.
-func (q *Request) afterRead(err error) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.drained = true
-	if q.cause != nil && err != io.EOF {
-		return q.cause
+func (x *exchange) afterRead(err error) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.drained = true
+	if x.cause != nil && err != io.EOF {
+		return x.cause
 	}
 	return err
 }

@@ -26,64 +26,64 @@ package interrupt
 import (
 	"context"
 	"net/http"
-	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // maxName is the length at which [Request.String] is cut.
 const maxName = 200
 
-// Request is one running request that can be interrupted at any time, from any goroutine.
-// Interrupt and Abort do nothing once the handler has returned.
+// Request is one running request that can be interrupted at any time, from any goroutine, and
+// the context of that request. Interrupt and Abort do nothing once the handler has returned.
+//
+// tusd keeps the context for 10 s after that, of thousands of requests at a time on a busy server,
+// and all of them are looked at by each garbage collection. So a Request is one small piece of
+// memory, which leads neither to the answer nor to its headers and buffers.
 type Request struct {
-	name    string
-	client  context.Context
-	upload  bool // tusd makes a body reader for it
-	aborted atomic.Bool
-	abort   chan struct{} // closed by Abort; nil if no write is to be left behind
-	writes  sync.WaitGroup
-
-	mu      sync.Mutex
-	w       *responseWriter // nil once the handler has returned, or the connection is the handler's
-	cause   error           // why it is interrupted; nil while it is not
-	reading bool            // tusd has made its reader
-	drained bool            // reading the body is over
-	notify  []func()        // what to call once tusd has its reader
+	context.Context
+	client context.Context
+	kind   kind
+	shares bool
+	now    atomic.Pointer[exchange] // nil once the handler has returned
 }
 
-// requestKey is the context key of a *Request. tusd keeps the context for 10 s after the handler has
-// returned, so what it leads to is no more than that: not the answer, its headers and its buffers.
+// kind is what a request does.
+type kind uint8
+
+const (
+	other kind = iota
+	upload
+	download
+	look
+)
+
+func kindOf(method string) kind {
+	switch method {
+	case http.MethodPatch, http.MethodPost: // which may be a PATCH in disguise, see X-HTTP-Method-Override
+		return upload
+	case http.MethodGet:
+		return download
+	case http.MethodHead:
+		return look
+	}
+	return other
+}
+
+// requestKey is the context key of a *Request.
 type requestKey struct{}
 
 // New returns a Request for what a handler was called with, and the writer and *http.Request
-// by which the next handler has to be called, through [Request.Serve]. ctx is for the latter, and
-// descends from r's.
+// by which the next handler has to be called, through [Request.Serve]. The latter's context is the
+// Request, which ends with ctx, and that descends from r's.
 func New(ctx context.Context, w http.ResponseWriter, r *http.Request) (*Request, http.ResponseWriter, *http.Request) {
-	q := &Request{
-		name:   r.Method + " " + r.URL.EscapedPath(),
-		client: r.Context(),
-		// A POST may be a PATCH in disguise, see X-HTTP-Method-Override.
-		upload:  r.Method == http.MethodPatch || r.Method == http.MethodPost,
-		drained: r.Body == http.NoBody || r.Body == nil,
+	q := &Request{Context: ctx, client: r.Context(), kind: kindOf(r.Method)}
+	x := newExchange(q, w, r)
+	q.now.Store(x)
+	next := r.WithContext(q)
+	if q.kind == upload && r.Body != nil {
+		x.body = requestBody{r.Body, x}
+		next.Body = &x.body
 	}
-	q.w = &responseWriter{
-		ResponseWriter: w,
-		q:              q,
-		control:        *http.NewResponseController(w),
-		http1:          r.ProtoMajor == 1,
-		http10:         r.ProtoMajor == 1 && r.ProtoMinor == 0,
-		openEnded:      r.ProtoMajor == 1 && r.ContentLength < 0,
-		detach:         r.ProtoMajor > 1 || r.TLS != nil,
-	}
-	if q.w.detach {
-		q.abort = make(chan struct{})
-	}
-	next := r.WithContext(context.WithValue(ctx, requestKey{}, q))
-	if q.upload && r.Body != nil {
-		next.Body = &requestBody{r.Body, q}
-	}
-	return q, q.w, next
+	return q, x, next
 }
 
 // From returns the Request that ctx belongs to, or nil. A context that keeps the values and
@@ -91,6 +91,14 @@ func New(ctx context.Context, w http.ResponseWriter, r *http.Request) (*Request,
 func From(ctx context.Context) *Request {
 	q, _ := ctx.Value(requestKey{}).(*Request)
 	return q
+}
+
+// Value returns what the context has for key.
+func (q *Request) Value(key any) any {
+	if _, own := key.(requestKey); own {
+		return q
+	}
+	return q.Context.Value(key)
 }
 
 // Serve calls next with w and r, which are those that [New] has returned, and ends the
@@ -102,7 +110,7 @@ func From(ctx context.Context) *Request {
 func (q *Request) Serve(next http.Handler, w http.ResponseWriter, r *http.Request) {
 	returned := false
 	defer func() {
-		if q.end() && returned {
+		if q.now.Swap(nil).end() && returned {
 			panic(http.ErrAbortHandler)
 		}
 	}()
@@ -115,26 +123,9 @@ func (q *Request) Serve(next http.Handler, w http.ResponseWriter, r *http.Reques
 // it: if tusd never reads the body, notify is not called. For a request that is no upload all
 // it does is to call notify.
 func (q *Request) Interrupt(cause error, notify func()) {
-	q.mu.Lock()
-	if q.w == nil {
-		q.mu.Unlock()
-		return
+	if x := q.now.Load(); x != nil {
+		x.interrupt(cause, notify)
 	}
-	if q.cause == nil {
-		q.cause = cause
-		// Without an unread body the server is listening for the client to hang
-		// up, and would take the deadline for that.
-		if q.upload && !q.drained {
-			q.w.control.SetReadDeadline(time.Now())
-		}
-	}
-	if q.upload && !q.reading {
-		q.notify = append(q.notify, notify)
-		q.mu.Unlock()
-		return
-	}
-	q.mu.Unlock()
-	notify()
 }
 
 // Abort makes the response fail at once: a blocked write returns, all later ones fail with
@@ -142,16 +133,9 @@ func (q *Request) Interrupt(cause error, notify func()) {
 // error when the handler has returned, also if nothing was written before or after, and
 // earlier with HTTP/2.
 func (q *Request) Abort() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.w == nil || q.aborted.Load() {
-		return
+	if x := q.now.Load(); x != nil {
+		x.abort()
 	}
-	q.aborted.Store(true)
-	if q.abort != nil {
-		close(q.abort)
-	}
-	q.w.control.SetWriteDeadline(time.Now())
 }
 
 // Client returns a context that ends when the client has gone or the handler has returned.
@@ -160,22 +144,24 @@ func (q *Request) Abort() {
 // request. A request without a body, such as a GET, is not affected by that.
 func (q *Request) Client() context.Context { return q.client }
 
-// String returns the method and the escaped path of the request as it came in, without the
-// query, such as "PATCH /files/abc". It is cut to 200 bytes.
-func (q *Request) String() string { return q.name[:min(len(q.name), maxName)] }
+// Share has [Request.Shares] say whether the request only reads. It has to be called before the
+// handler that wants to know.
+func (q *Request) Share() { q.shares = q.kind == download || q.kind == look }
 
-// end cuts the request off from its connection, and reports whether its response was aborted.
-func (q *Request) end() (aborted bool) {
-	q.mu.Lock()
-	w := q.w
-	q.w, q.notify = nil, nil
-	q.mu.Unlock()
-	q.writes.Wait()
-	if w == nil || !q.aborted.Load() {
-		return false
+// Shares says whether the request can share its upload with others. Without a call of Share it
+// cannot.
+func (q *Request) Shares() bool { return q.shares }
+
+// Downloads says whether the request is a GET.
+func (q *Request) Downloads() bool { return q.kind == download }
+
+// String returns the method and the escaped path of the request as it came in, without the
+// query, such as "PATCH /files/abc". It is cut to 200 bytes, and empty once the handler has
+// returned.
+func (q *Request) String() string {
+	x := q.now.Load()
+	if x == nil {
+		return ""
 	}
-	if w.unframed() {
-		w.reset()
-	}
-	return true
+	return x.name[:min(len(x.name), maxName)]
 }

@@ -11,45 +11,35 @@ import (
 // maxDetached is how much of a write is copied and handed to the server at once.
 const maxDetached = 32 << 10
 
-// responseWriter keeps writes and deadlines away from responses that were aborted or have
+// As a writer, an exchange keeps writes and deadlines away from responses that were aborted or have
 // ended, and from extending the deadline that an interruption has set.
-type responseWriter struct {
-	http.ResponseWriter
-	q         *Request
-	control   http.ResponseController
-	http1     bool
-	http10    bool
-	openEnded bool // HTTP/1 with a body of unknown length
-	detach    bool // no deadline is sure to end a write
-	buf       []byte
-}
 
 // Unwrap is for http.ResponseController.
-func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
 // WriteHeader closes the connection after a body that exceeded its limit, which
 // http.MaxBytesReader can only do to the server's own writer.
-func (w *responseWriter) WriteHeader(status int) {
-	if w.q.aborted.Load() {
+func (x *exchange) WriteHeader(status int) {
+	if x.aborted.Load() {
 		return
 	}
-	if w.openEnded && status == http.StatusRequestEntityTooLarge {
-		w.Header().Set("Connection", "close")
+	if x.openEnded && status == http.StatusRequestEntityTooLarge {
+		x.Header().Set("Connection", "close")
 	}
-	w.ResponseWriter.WriteHeader(status)
+	x.ResponseWriter.WriteHeader(status)
 }
 
-func (w *responseWriter) Write(p []byte) (n int, err error) {
-	if !w.detach {
-		err = w.attached(func() (err error) {
-			n, err = w.ResponseWriter.Write(p)
+func (x *exchange) Write(p []byte) (n int, err error) {
+	if !x.detach {
+		err = x.attached(func() (err error) {
+			n, err = x.ResponseWriter.Write(p)
 			return err
 		})
 		return n, err
 	}
 	for {
 		part := p[n:min(n+maxDetached, len(p))]
-		if err := w.writePart(part); err != nil {
+		if err := x.writePart(part); err != nil {
 			return n, err
 		}
 		if n += len(part); n == len(p) {
@@ -58,48 +48,48 @@ func (w *responseWriter) Write(p []byte) (n int, err error) {
 	}
 }
 
-func (w *responseWriter) writePart(p []byte) error {
+func (x *exchange) writePart(p []byte) error {
 	// The caller may change p when Write has returned, and after an Abort that is before the
 	// server is done with it.
-	if !w.q.aborted.Load() {
-		w.buf = append(w.buf[:0], p...)
+	if !x.aborted.Load() {
+		x.buf = append(x.buf[:0], p...)
 	}
-	return w.detached(func() error {
-		_, err := w.ResponseWriter.Write(w.buf)
+	return x.detached(func() error {
+		_, err := x.ResponseWriter.Write(x.buf)
 		return err
 	})
 }
 
 // ReadFrom leaves the way open for sendfile(2).
-func (w *responseWriter) ReadFrom(src io.Reader) (n int64, err error) {
-	if w.detach {
-		return io.Copy(struct{ io.Writer }{w}, src)
+func (x *exchange) ReadFrom(src io.Reader) (n int64, err error) {
+	if x.detach {
+		return io.Copy(struct{ io.Writer }{x}, src)
 	}
-	err = w.attached(func() (err error) {
-		n, err = io.Copy(w.ResponseWriter, src)
+	err = x.attached(func() (err error) {
+		n, err = io.Copy(x.ResponseWriter, src)
 		return err
 	})
 	return n, err
 }
 
 // Flush implements http.Flusher.
-func (w *responseWriter) Flush() { w.FlushError() }
+func (x *exchange) Flush() { x.FlushError() }
 
 // FlushError implements what http.ResponseController asks for.
-func (w *responseWriter) FlushError() error {
-	if w.detach {
-		return w.detached(w.control.Flush)
+func (x *exchange) FlushError() error {
+	if x.detach {
+		return x.detached(x.control.Flush)
 	}
-	return w.attached(w.control.Flush)
+	return x.attached(x.control.Flush)
 }
 
 // attached calls write, which the write deadline can end.
-func (w *responseWriter) attached(write func() error) error {
-	if w.q.aborted.Load() {
+func (x *exchange) attached(write func() error) error {
+	if x.aborted.Load() {
 		return http.ErrAbortHandler
 	}
 	err := write()
-	if err != nil && w.q.aborted.Load() {
+	if err != nil && x.aborted.Load() {
 		return http.ErrAbortHandler
 	}
 	return err
@@ -109,18 +99,18 @@ func (w *responseWriter) attached(write func() error) error {
 // nothing from its connection any more, a deadline does not end the write at once: with HTTP/2
 // it is one of the stream, and with TLS the server answers the failed write by closing the
 // connection, which waits up to 5 s for the alert to be sent (crypto/tls, Conn.Close).
-func (w *responseWriter) detached(write func() error) error {
-	w.q.mu.Lock()
-	if w.q.w == nil || w.q.aborted.Load() {
-		w.q.mu.Unlock()
+func (x *exchange) detached(write func() error) error {
+	x.mu.Lock()
+	if x.over || x.aborted.Load() {
+		x.mu.Unlock()
 		return http.ErrAbortHandler
 	}
-	w.q.writes.Add(1)
-	w.q.mu.Unlock()
+	x.writes.Add(1)
+	x.mu.Unlock()
 
 	written := make(chan outcome, 1)
 	go func() {
-		defer w.q.writes.Done()
+		defer x.writes.Done()
 		// A panic belongs to the handler's goroutine, where the server survives it.
 		o := outcome{panicked: true}
 		defer func() {
@@ -137,11 +127,11 @@ func (w *responseWriter) detached(write func() error) error {
 		if o.panicked {
 			panic(o.value)
 		}
-		if o.err != nil && w.q.aborted.Load() {
+		if o.err != nil && x.aborted.Load() {
 			return http.ErrAbortHandler
 		}
 		return o.err
-	case <-w.q.abort:
+	case <-x.failed:
 		return http.ErrAbortHandler
 	}
 }
@@ -154,48 +144,48 @@ type outcome struct {
 }
 
 // SetReadDeadline implements what http.ResponseController asks for.
-func (w *responseWriter) SetReadDeadline(t time.Time) error {
-	w.q.mu.Lock()
-	defer w.q.mu.Unlock()
-	if w.q.w == nil || w.q.cause != nil {
+func (x *exchange) SetReadDeadline(t time.Time) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over || x.cause != nil {
 		return nil
 	}
-	return w.control.SetReadDeadline(t)
+	return x.control.SetReadDeadline(t)
 }
 
 // SetWriteDeadline implements what http.ResponseController asks for.
-func (w *responseWriter) SetWriteDeadline(t time.Time) error {
-	w.q.mu.Lock()
-	defer w.q.mu.Unlock()
-	if w.q.w == nil || w.q.aborted.Load() {
+func (x *exchange) SetWriteDeadline(t time.Time) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over || x.aborted.Load() {
 		return nil
 	}
-	return w.control.SetWriteDeadline(t)
+	return x.control.SetWriteDeadline(t)
 }
 
 // Hijack implements http.Hijacker. The connection is the caller's then, and no interruption
 // reaches it any more.
-func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	w.q.mu.Lock()
-	defer w.q.mu.Unlock()
-	if w.q.aborted.Load() {
+func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.aborted.Load() {
 		return nil, nil, http.ErrAbortHandler
 	}
-	conn, rw, err := w.control.Hijack()
+	conn, rw, err := x.control.Hijack()
 	if err == nil {
-		w.q.w = nil
+		x.over = true
 	}
 	return conn, rw, err
 }
 
 // unframed says that the response ends with its connection.
-func (w *responseWriter) unframed() bool {
-	return w.http10 || w.http1 && w.Header().Get("Transfer-Encoding") == "identity"
+func (x *exchange) unframed() bool {
+	return x.http10 || x.http1 && x.Header().Get("Transfer-Encoding") == "identity"
 }
 
 // reset ends the connection in a way that is no end of file.
-func (w *responseWriter) reset() {
-	conn, _, err := w.control.Hijack()
+func (x *exchange) reset() {
+	conn, _, err := x.control.Hijack()
 	if err != nil {
 		return
 	}
