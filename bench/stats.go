@@ -80,6 +80,7 @@ func percentile(sorted []float64, p float64) float64 {
 // stat is one of a figure's numbers.
 type stat func(figure) float64
 
-func p50(f figure) float64  { return f.P50 }
-func p99(f figure) float64  { return f.P99 }
-func most(f figure) float64 { return f.Max }
+func p50(f figure) float64   { return f.P50 }
+func p99(f figure) float64   { return f.P99 }
+func least(f figure) float64 { return f.Min }
+func most(f figure) float64  { return f.Max }
