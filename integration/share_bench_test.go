@@ -82,7 +82,9 @@ func newReadingSite(b *testing.B, size int, slow time.Duration, shared bool, loc
 // serve makes the handler serve one request without a network.
 func (s *readingSite) serve(b *testing.B, method, target string, body []byte, header ...string) http.Header {
 	b.Helper()
-	r := httptest.NewRequest(method, target, bytes.NewReader(body))
+	ctx, cancel := context.WithCancel(b.Context()) // whose end tusd waits for
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	r.Header.Set("Tus-Resumable", "1.0.0")
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
