@@ -8,7 +8,8 @@ import (
 )
 
 // exchange is what a Request has while its handler runs: the writer that the handler gets, and the
-// state of both directions.
+// state of both directions. It keeps writes and deadlines away from responses that were aborted or have
+// ended, and from extending the deadline that an interruption has set.
 type exchange struct {
 	http.ResponseWriter
 	control   http.ResponseController
@@ -26,7 +27,7 @@ type exchange struct {
 	writes  sync.WaitGroup // those that may be left behind
 
 	mu      sync.Mutex
-	over    bool     // the handler has returned, or the connection is its own
+	over    bool     // for who has come by it in time: the handler has returned, or the connection is its own
 	cause   error    // why it is interrupted; nil while it is not
 	reading bool     // tusd has made its reader
 	drained bool     // reading the body is over

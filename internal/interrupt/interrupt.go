@@ -40,10 +40,10 @@ const maxName = 200
 // memory, which leads neither to the answer nor to its headers and buffers.
 type Request struct {
 	context.Context
-	client context.Context
-	kind   kind
-	shares bool
-	now    atomic.Pointer[exchange] // nil once the handler has returned
+	client  context.Context
+	kind    kind
+	shares  bool
+	running atomic.Pointer[exchange] // nil once the handler has returned
 }
 
 // kind is what a request does.
@@ -77,7 +77,7 @@ type requestKey struct{}
 func New(ctx context.Context, w http.ResponseWriter, r *http.Request) (*Request, http.ResponseWriter, *http.Request) {
 	q := &Request{Context: ctx, client: r.Context(), kind: kindOf(r.Method)}
 	x := newExchange(q, w, r)
-	q.now.Store(x)
+	q.running.Store(x)
 	next := r.WithContext(q)
 	if q.kind == upload && r.Body != nil {
 		x.body = requestBody{r.Body, x}
@@ -110,7 +110,7 @@ func (q *Request) Value(key any) any {
 func (q *Request) Serve(next http.Handler, w http.ResponseWriter, r *http.Request) {
 	returned := false
 	defer func() {
-		if q.now.Swap(nil).end() && returned {
+		if q.running.Swap(nil).end() && returned {
 			panic(http.ErrAbortHandler)
 		}
 	}()
@@ -123,7 +123,7 @@ func (q *Request) Serve(next http.Handler, w http.ResponseWriter, r *http.Reques
 // it: if tusd never reads the body, notify is not called. For a request that is no upload all
 // it does is to call notify.
 func (q *Request) Interrupt(cause error, notify func()) {
-	if x := q.now.Load(); x != nil {
+	if x := q.running.Load(); x != nil {
 		x.interrupt(cause, notify)
 	}
 }
@@ -133,7 +133,7 @@ func (q *Request) Interrupt(cause error, notify func()) {
 // error when the handler has returned, also if nothing was written before or after, and
 // earlier with HTTP/2.
 func (q *Request) Abort() {
-	if x := q.now.Load(); x != nil {
+	if x := q.running.Load(); x != nil {
 		x.abort()
 	}
 }
@@ -159,7 +159,7 @@ func (q *Request) Downloads() bool { return q.kind == download }
 // query, such as "PATCH /files/abc". It is cut to 200 bytes, and empty once the handler has
 // returned.
 func (q *Request) String() string {
-	x := q.now.Load()
+	x := q.running.Load()
 	if x == nil {
 		return ""
 	}

@@ -11,9 +11,6 @@ import (
 // maxDetached is how much of a write is copied and handed to the server at once.
 const maxDetached = 32 << 10
 
-// As a writer, an exchange keeps writes and deadlines away from responses that were aborted or have
-// ended, and from extending the deadline that an interruption has set.
-
 // Unwrap is for http.ResponseController.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
