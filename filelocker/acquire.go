@@ -118,7 +118,7 @@ func (a *acquirer) try() (*hold, error) {
 // errBusy says that somebody has the lock, as far as can be known.
 var errBusy = errors.New("locked")
 
-func (a *acquirer) tryOnce() (made, error) {
+func (a *acquirer) tryOnce() (*made, error) {
 	name := a.upload.file
 	f, err := a.dir.openToLock(name)
 	switch {
@@ -126,13 +126,13 @@ func (a *acquirer) tryOnce() (made, error) {
 		return a.publish()
 	case errors.Is(err, fs.ErrPermission):
 		a.seen = verdict{liveness: unknown, why: "not allowed to open it"}
-		return made{}, errBusy
+		return nil, errBusy
 	case err != nil && notAFile(err):
-		return made{}, fmt.Errorf("%w: not a lock file", err)
+		return nil, fmt.Errorf("%w: not a lock file", err)
 	case vanished(err):
-		return made{}, errAgain
+		return nil, errAgain
 	case err != nil:
-		return made{}, err
+		return nil, err
 	}
 	defer f.close()
 	err = f.tryLock()
@@ -141,10 +141,10 @@ func (a *acquirer) tryOnce() (made, error) {
 		if a.refused(f); a.joinable() {
 			return a.join()
 		}
-		return made{}, errBusy
+		return nil, errBusy
 	}
 	if err != nil && !a.dir.lockless(err) {
-		return made{}, fmt.Errorf("lock %s: %w", a.dir.pathOf(name), againIfVanished(err))
+		return nil, a.dir.opError("lock", name, againIfVanished(err))
 	}
 	if err != nil {
 		a.dir.beats.Store(true)
@@ -154,12 +154,11 @@ func (a *acquirer) tryOnce() (made, error) {
 }
 
 // publish takes the lock if there is no lock file.
-func (a *acquirer) publish() (made, error) {
+func (a *acquirer) publish() (*made, error) {
 	m, err := a.dir.publish(a.upload, a.mode(), a.claims(), a.takeSpare())
 	if errors.Is(err, errTaken) {
-		staged := m // m itself would be on the heap each time
-		a.spare = &staged
-		return made{}, errAgain
+		a.spare = m
+		return nil, errAgain
 	}
 	return m, err
 }
@@ -183,7 +182,7 @@ func (a *acquirer) dropSpare() {
 
 func (a *acquirer) discardSpare() {
 	if a.spare != nil {
-		a.dir.discard(*a.spare)
+		a.dir.discard(a.spare)
 		a.spare = nil
 	}
 }
@@ -197,35 +196,35 @@ func (a *acquirer) refused(f file) {
 }
 
 // probe judges the holder of the open file f and takes over from a dead one.
-func (a *acquirer) probe(f file, locked bool) (made, error) {
+func (a *acquirer) probe(f file, locked bool) (*made, error) {
 	name := a.upload.file
 	info, err := a.dir.info(f)
 	if err != nil {
-		return made{}, fmt.Errorf("stat %s: %w", a.dir.pathOf(name), err)
+		return nil, a.dir.opError("stat", name, err)
 	}
 	if !info.regular {
-		return made{}, fmt.Errorf("%s: not a lock file", a.dir.pathOf(name))
+		return nil, fmt.Errorf("%s: not a lock file", a.dir.pathOf(name))
 	}
 	content, err := a.dir.content(f)
 	if err != nil {
-		return made{}, fmt.Errorf("read %s: %w", a.dir.pathOf(name), err)
+		return nil, a.dir.opError("read", name, err)
 	}
 	v := judge(content, info.modified, locked, a.dir.remote)
 	v.content = content
 	token := v.stamp().Token
 	own, err := a.dir.isOwn(name, info.id, token)
 	if err != nil {
-		return made{}, err
+		return nil, err
 	}
 	if !own { // released since it was opened
-		return made{}, errAgain
+		return nil, errAgain
 	}
 	if v, err = a.confirmDeath(v, info); err != nil {
-		return made{}, err
+		return nil, err
 	}
 	a.seen = v
 	if v.liveness != dead {
-		return made{}, errBusy
+		return nil, errBusy
 	}
 	m, err := a.dir.takeOver(a.upload, a.mode(), a.claims(), a.takeSpare(), info, token)
 	if err == nil {

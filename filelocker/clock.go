@@ -1,7 +1,6 @@
 package filelocker
 
 import (
-	"fmt"
 	"math"
 	"os"
 	"time"
@@ -48,11 +47,11 @@ func (d *directory) timeOf(name string) (time.Time, error) {
 	defer f.close()
 	defer d.remove(name)
 	if err := f.touch(); err != nil {
-		return time.Time{}, fmt.Errorf("touch %s: %w", d.pathOf(name), err)
+		return time.Time{}, d.opError("touch", name, err)
 	}
 	info, err := f.stat()
 	if err != nil {
-		return time.Time{}, fmt.Errorf("stat %s: %w", d.pathOf(name), err)
+		return time.Time{}, d.opError("stat", name, err)
 	}
 	return info.modified, nil
 }

@@ -20,6 +20,6 @@ func (f file) above(int) file { return f }
 
 func nap() { time.Sleep(50 * time.Microsecond) }
 
-func forgets(handle) bool { return false }
+func forgets(*handle) bool { return false }
 
 func touch(fd int) error { return unix.Futimes(fd, nil) }

@@ -18,7 +18,7 @@ func openBeneath(dir int, name string) (fd int, err error) {
 
 // forgets says that the kernel keeps no record of names that are not there. tmpfs has none, as all its
 // files are in memory anyway.
-func forgets(h handle) bool {
+func forgets(h *handle) bool {
 	var fs unix.Statfs_t
 	return unix.Fstatfs(h.fd, &fs) == nil && fs.Type == unix.TMPFS_MAGIC
 }

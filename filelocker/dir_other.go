@@ -28,7 +28,7 @@ func nap() { time.Sleep(50 * time.Microsecond) }
 
 func sameDevice(dirID, dirID) bool { return false } // not to be had from os
 
-func forgets(handle) bool { return false }
+func forgets(*handle) bool { return false }
 
 func openDir(path string) (handle, error) {
 	root, err := os.OpenRoot(path)
@@ -39,7 +39,7 @@ func openDir(path string) (handle, error) {
 }
 
 // openFolder opens folder below the directory h, which is at path, and never leaves that.
-func (h handle) openFolder(path, folder string) (handle, error) {
+func (h *handle) openFolder(path, folder string) (handle, error) {
 	root, err := h.root.OpenRoot(folder)
 	if err != nil {
 		return handle{}, &folderError{err}
@@ -69,13 +69,13 @@ func statDir(path string) (dirID, error) {
 }
 
 // gone says that the open directory was removed, which is not to be seen here.
-func (h handle) gone() bool { return false }
+func (h *handle) gone() bool { return false }
 
-func (h handle) refresh() error { return nil }
+func (h *handle) refresh() error { return nil }
 
-func (h handle) descriptor() uintptr { return h.file.Fd() }
+func (h *handle) descriptor() uintptr { return h.file.Fd() }
 
-func (h handle) close() error {
+func (h *handle) close() error {
 	err := h.file.Close()
 	if cerr := h.root.Close(); err == nil {
 		err = cerr
@@ -86,7 +86,7 @@ func (h handle) close() error {
 // file is an open lock, stop or temporary file.
 type file struct{ f *os.File }
 
-func (h handle) open(name string, flag int) (file, error) {
+func (h *handle) open(name string, flag int) (file, error) {
 	if info, err := h.root.Lstat(name); err == nil && !info.Mode().IsRegular() {
 		return file{}, &fs.PathError{Op: "open", Path: filepath.Join(h.root.Name(), name), Err: errNotAFile}
 	}
@@ -94,17 +94,22 @@ func (h handle) open(name string, flag int) (file, error) {
 	return file{f}, err
 }
 
-func (h handle) remove(name string) error     { return h.root.Remove(name) }
-func (h handle) rename(from, to string) error { return h.root.Rename(from, to) }
-func (h handle) link(from, to string) error   { return h.root.Link(from, to) }
+func (h *handle) remove(name string) error     { return h.root.Remove(name) }
+func (h *handle) rename(from, to string) error { return h.root.Rename(from, to) }
+func (h *handle) link(from, to string) error   { return h.root.Link(from, to) }
 
-func (h handle) exchange(string, string) error { return errors.ErrUnsupported }
+func (h *handle) exchange(string, string) error { return errors.ErrUnsupported }
 
-func (h handle) renameNew(string, string) error { return errors.ErrUnsupported }
+func (h *handle) renameNew(string, string) error { return errors.ErrUnsupported }
 
-func (h handle) stat(name string) (fileInfo, error) {
+func (h *handle) stat(name string) (fileInfo, error) {
 	info, err := h.root.Lstat(name)
 	return infoOf(info), err
+}
+
+func (h *handle) absent(name string) bool {
+	_, err := h.root.Lstat(name)
+	return vanished(err)
 }
 
 // fileID tells a file from all others that there are at the time.

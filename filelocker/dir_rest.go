@@ -14,7 +14,7 @@ func (f file) above(int) file { return f }
 
 func nap() { time.Sleep(50 * time.Microsecond) }
 
-func forgets(handle) bool { return false }
+func forgets(*handle) bool { return false }
 
 // renameNew leaves it to link, which is as atomic and needs one call more.
 func renameNew(int, string, string) error { return unix.ENOSYS }

@@ -49,7 +49,7 @@ func openDir(path string) (handle, error) {
 }
 
 // openFolder opens folder below the directory h, which is at path, and never leaves that.
-func (h handle) openFolder(path, folder string) (handle, error) {
+func (h *handle) openFolder(path, folder string) (handle, error) {
 	at := filepath.Join(path, folder)
 	fd, err := openBeneath(h.fd, folder)
 	if err == nil {
@@ -91,20 +91,20 @@ func statDir(path string) (dirID, error) {
 }
 
 // gone says that the open directory was removed.
-func (h handle) gone() bool {
+func (h *handle) gone() bool {
 	var st unix.Stat_t
 	err := retry(func() error { return unix.Fstat(h.fd, &st) })
 	return vanished(err) || err == nil && h.named && st.Nlink == 0
 }
 
-func (h handle) close() error { return file{h.fd}.close() }
+func (h *handle) close() error { return file{h.fd}.close() }
 
-func (h handle) descriptor() uintptr { return uintptr(h.fd) }
+func (h *handle) descriptor() uintptr { return uintptr(h.fd) }
 
 // file is an open lock, stop or temporary file.
 type file struct{ fd int }
 
-func (h handle) open(name string, flag int) (file, error) {
+func (h *handle) open(name string, flag int) (file, error) {
 	var fd int
 	err := retry(func() (err error) {
 		// A FIFO at the name must not block, a symlink must not lead away.
@@ -114,39 +114,48 @@ func (h handle) open(name string, flag int) (file, error) {
 	return file{fd}, wrap("open", h, name, err)
 }
 
-func (h handle) remove(name string) error {
+func (h *handle) remove(name string) error {
 	return wrap("remove", h, name, retry(func() error { return unix.Unlinkat(h.fd, name, 0) }))
 }
 
 // rename replaces what is at the new name.
-func (h handle) rename(from, to string) error {
+func (h *handle) rename(from, to string) error {
 	return wrap("rename", h, to, retry(func() error { return unix.Renameat(h.fd, from, h.fd, to) }))
 }
 
 // exchange gives each of two files the other one's name.
-func (h handle) exchange(a, b string) error {
+func (h *handle) exchange(a, b string) error {
 	return wrap("rename", h, b, retry(func() error { return exchange(h.fd, a, b) }))
 }
 
 // renameNew fails with fs.ErrExist when the new name exists.
-func (h handle) renameNew(from, to string) error {
+func (h *handle) renameNew(from, to string) error {
 	return wrap("rename", h, to, retry(func() error { return renameNew(h.fd, from, to) }))
 }
 
-func (h handle) link(from, to string) error {
+func (h *handle) link(from, to string) error {
 	return wrap("link", h, to, retry(func() error { return unix.Linkat(h.fd, from, h.fd, to, 0) }))
 }
 
-func (h handle) stat(name string) (fileInfo, error) {
+func (h *handle) stat(name string) (fileInfo, error) {
 	var st unix.Stat_t
 	err := retry(func() error { return unix.Fstatat(h.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
-	return infoOf(&st), wrap("stat", h, name, err)
+	if err != nil {
+		return fileInfo{}, wrap("stat", h, name, err)
+	}
+	return infoOf(&st), nil
+}
+
+// absent says that nothing has that name.
+func (h *handle) absent(name string) bool {
+	var st unix.Stat_t
+	return vanished(retry(func() error { return unix.Fstatat(h.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) }))
 }
 
 // refresh has a file server asked anew what is in the directory. NFS answers from a cache, for
 // up to a minute, which names there are and which there are not; only opening a directory makes
 // its client look ("close-to-open consistency", nfs(5)).
-func (h handle) refresh() error {
+func (h *handle) refresh() error {
 	f, err := h.open(".", os.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -182,8 +191,10 @@ func sameDevice(a, b dirID) bool { return a.dev == b.dev }
 
 func (f file) stat() (fileInfo, error) {
 	var st unix.Stat_t
-	err := retry(func() error { return unix.Fstat(f.fd, &st) })
-	return infoOf(&st), err
+	if err := retry(func() error { return unix.Fstat(f.fd, &st) }); err != nil {
+		return fileInfo{}, err
+	}
+	return infoOf(&st), nil
 }
 
 func (f file) write(b []byte) error {
@@ -226,7 +237,7 @@ func retry(f func() error) error {
 	}
 }
 
-func wrap(op string, h handle, name string, err error) error {
+func wrap(op string, h *handle, name string, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -29,7 +29,10 @@ func RoundTrip(b []byte) ([]byte, error) {
 }
 
 // NewStamp is the stamp that this process would write now.
-func NewStamp() []byte { return newHoldInfo(exclusive, kernelLock).append(nil) }
+func NewStamp() []byte {
+	s := newHoldInfo(exclusive, kernelLock)
+	return s.append(nil)
+}
 
 // Judge is the verdict on a lock file, as a word and a reason.
 func Judge(content []byte, modified time.Time, locked, remote bool) (liveness, why string, silent time.Duration) {

@@ -55,7 +55,7 @@ type pulse struct {
 }
 
 // held is the hold of a lock file that a has made or joined.
-func (a *acquirer) held(m made) *hold {
+func (a *acquirer) held(m *made) *hold {
 	h := &hold{
 		upload: a.upload,
 		shared: a.shared,
@@ -214,7 +214,7 @@ func (h *hold) isLast() (bool, error) {
 	case h.dir().lockless(err) && !h.locks: // then nobody else could join
 		return true, nil
 	case err != nil:
-		return false, fmt.Errorf("lock %s: %w", h.path(), err)
+		return false, h.dir().opError("lock", h.upload.file, err)
 	}
 	return h.isOwn()
 }
@@ -223,18 +223,13 @@ func (h *hold) isLast() (bool, error) {
 // each time, as CIFS does; there the token decides.
 func (d *directory) isOwn(name string, id fileID, token string) (bool, error) {
 	at, err := d.stat(name)
-	if vanished(err) {
+	switch {
+	case vanished(err):
 		return false, nil
-	}
-	if err != nil {
+	case err != nil:
 		return false, err
-	}
-	if sameFile(at.id, id) {
+	case sameFile(at.id, id):
 		return true, nil
 	}
-	if !d.remote || token == "" {
-		return false, nil
-	}
-	s, err := d.readStamp(name)
-	return err == nil && s.Token == token, nil
+	return d.remote && token != "" && d.hasToken(name, token), nil
 }

@@ -2,7 +2,6 @@ package filelocker
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 
@@ -34,24 +33,24 @@ func (a *acquirer) joinable() bool {
 
 // join shares the lock of other readers, who are alive or dead: with its own kernel lock on
 // the file under the name a reader is as good as the one who made it.
-func (a *acquirer) join() (m made, err error) {
+func (a *acquirer) join() (m *made, err error) {
 	name := a.upload.file
 	f, err := a.dir.open(name, os.O_RDWR) // for then the others are told of its end
 	if errors.Is(err, fs.ErrPermission) {
 		f, err = a.dir.open(name, os.O_RDONLY)
 	}
 	if vanished(err) {
-		return made{}, errAgain
+		return nil, errAgain
 	}
 	if err != nil {
-		return made{}, err
+		return nil, err
 	}
 	err = f.tryRLock()
 	switch {
 	case errors.Is(err, filelock.ErrBusy):
 		err = errBusy
 	case err != nil:
-		err = fmt.Errorf("lock %s: %w", a.dir.pathOf(name), againIfVanished(err))
+		err = a.dir.opError("lock", name, againIfVanished(err))
 	default:
 		if m, err = a.joined(f); err == nil {
 			return m, nil
@@ -59,27 +58,27 @@ func (a *acquirer) join() (m made, err error) {
 		_ = f.unlock()
 	}
 	_ = f.close()
-	return made{}, err
+	return nil, err
 }
 
 // joined looks at what has been locked, which may be another file than the one seen before.
-func (a *acquirer) joined(f file) (made, error) {
+func (a *acquirer) joined(f file) (*made, error) {
 	name := a.upload.file
 	info, err := a.dir.info(f)
 	if err != nil {
-		return made{}, fmt.Errorf("stat %s: %w", a.dir.pathOf(name), err)
+		return nil, a.dir.opError("stat", name, err)
 	}
 	content, err := a.dir.content(f)
 	if err != nil {
-		return made{}, fmt.Errorf("read %s: %w", a.dir.pathOf(name), err)
+		return nil, a.dir.opError("read", name, err)
 	}
 	s, err := parseStamp(content)
 	if err != nil || s.Mode != shared || !s.Keeps.locks() {
-		return made{}, errAgain
+		return nil, errAgain
 	}
 	own, err := a.dir.isOwn(name, info.id, s.Token)
 	if err == nil && !own {
 		err = errAgain
 	}
-	return made{f: f, info: info, stamp: s.holdInfo}, err
+	return &made{f: f, info: info, stamp: s.holdInfo}, err
 }

@@ -79,11 +79,11 @@ const (
 var errNoStamp = errors.New("not a lock file's content")
 
 // bare says that the stock locker wrote the stamp: a PID and nothing more.
-func (s stamp) bare() bool { return s.Version == 0 }
+func (s *stamp) bare() bool { return s.Version == 0 }
 
 // append writes a stamp of this process by hand, as it is on the way of each lock: what json.Marshal would but for
 // the zeros at the end of since.
-func (h holdInfo) append(b []byte) []byte {
+func (h *holdInfo) append(b []byte) []byte {
 	b = append(b, stampHead()...)
 	b = append(append(b, `,"mode":"`...), h.Mode...)
 	b = appendSince(append(b, `","since":"`...), h.Since)
@@ -169,12 +169,12 @@ type verdict struct {
 }
 
 // stamp is that in the file; zero if there is none.
-func (v verdict) stamp() stamp {
+func (v *verdict) stamp() *stamp {
 	if v.holder != nil {
-		return *v.holder
+		return v.holder
 	}
 	s, _ := parseStamp(v.content)
-	return s
+	return &s
 }
 
 const (
@@ -203,14 +203,14 @@ func judge(content []byte, modified time.Time, locked, remote bool) verdict {
 	case s.bare():
 		l, why := judgePID(s.PID, modified)
 		return verdict{liveness: l, why: why, holder: &s}
-	case locked && s.Keeps.locks() && (!remote || s.sameBoot() && judgeProcess(s) != alive):
+	case locked && s.Keeps.locks() && (!remote || s.sameBoot() && judgeProcess(&s) != alive):
 		// One kernel sees all of its kernel locks, so a free one has no holder. On FUSE it can be
 		// that of another name of the file, such as A.lock for a.lock (found with exfat-fuse).
 		return verdict{liveness: dead, why: "its kernel lock is free", holder: &s}
 	case !s.Keeps.beats():
 		return verdict{liveness: unknown, why: "its kernel lock cannot be tried here", holder: &s}
 	}
-	switch l := judgeProcess(s); {
+	switch l := judgeProcess(&s); {
 	case l == dead:
 		return verdict{liveness: dead, why: "its process is gone from this machine", holder: &s}
 	case l == alive && !(locked && s.Keeps.locks()): // whatever the clocks say of its heartbeat
@@ -219,11 +219,11 @@ func judge(content []byte, modified time.Time, locked, remote bool) verdict {
 	return verdict{liveness: dead, why: "its heartbeat has stopped", holder: &s, silent: beatLost}
 }
 
-func (s stamp) sameBoot() bool { return s.Boot != "" && s.Boot == self().Boot }
+func (s *stamp) sameBoot() bool { return s.Boot != "" && s.Boot == self().Boot }
 
 // judgeProcess decides on the process that wrote s, if it was one of this boot and this PID
 // namespace: then its PID is its own, free, or somebody else's.
-func judgeProcess(s stamp) liveness {
+func judgeProcess(s *stamp) liveness {
 	if !s.sameBoot() || s.PIDNS == 0 || s.PIDNS != self().PIDNS {
 		return unknown
 	}

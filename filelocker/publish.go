@@ -2,7 +2,6 @@ package filelocker
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"time"
@@ -42,15 +41,15 @@ var errTaken = errors.New("exists")
 //
 // Invariant: stage returns a file that has the temporary name and a kernel lock, and only who
 // has that lock moves or removes the name. So what a rename moves is the own file.
-func (d *directory) publish(u *upload, how mode, claims bool, spare *made) (m made, err error) {
+func (d *directory) publish(u *upload, how mode, claims bool, spare *made) (m *made, err error) {
 	if d.means.Load() == byCreate {
 		return d.create(u.file, how)
 	}
 	name := u.file
 	if spare != nil {
-		m = *spare
+		m = spare
 	} else if m, err = d.stage(u.name, how, claims, nil); err != nil {
-		return made{}, err
+		return nil, err
 	}
 	temp := m.temp
 	if d.means.Load() == byRename {
@@ -112,7 +111,7 @@ func (d *directory) linkKeepsLock(temp string) bool {
 
 // confirm finds out whether m is what the name points to. The name decides, not the answer
 // of the call: a cleaner may have moved the file, and a file server may have lost the answer.
-func (d *directory) confirm(name string, m made, err error) (made, error) {
+func (d *directory) confirm(name string, m *made, err error) (*made, error) {
 	own, serr := d.isOwn(name, m.info.id, m.stamp.Token)
 	if own && serr == nil {
 		return m, nil
@@ -120,22 +119,22 @@ func (d *directory) confirm(name string, m made, err error) (made, error) {
 	d.discard(m)
 	switch {
 	case serr != nil:
-		return made{}, serr
+		return nil, serr
 	case err == nil, errors.Is(err, fs.ErrExist), vanished(err):
-		return made{}, errAgain
+		return nil, errAgain
 	}
-	return made{}, err
+	return nil, err
 }
 
 // create makes the lock file under its own name, where nothing better is to be had. The
 // others see it empty first and let it be (see emptyGrace).
-func (d *directory) create(name string, how mode) (made, error) {
+func (d *directory) create(name string, how mode) (*made, error) {
 	f, err := d.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if errors.Is(err, fs.ErrExist) {
-		return made{}, errAgain
+		return nil, errAgain
 	}
 	if err != nil {
-		return made{}, err
+		return nil, err
 	}
 	m, err := d.stampFile(f, name, how)
 	for range 100 {
@@ -153,7 +152,7 @@ func (d *directory) create(name string, how mode) (made, error) {
 		}
 		_ = f.unlock()
 		f.close()
-		return made{}, err
+		return nil, err
 	}
 	return d.confirm(name, m, nil)
 }
@@ -163,12 +162,12 @@ func (d *directory) create(name string, how mode) (made, error) {
 //
 // Invariant: only who has the kernel lock of the file that the name points to replaces it.
 // The new file is locked before it gets the name, so there is no moment without a holder.
-func (d *directory) takeOver(u *upload, how mode, claims bool, spare *made, info fileInfo, token string) (m made, err error) {
+func (d *directory) takeOver(u *upload, how mode, claims bool, spare *made, info fileInfo, token string) (m *made, err error) {
 	name := u.file
 	if spare != nil {
-		m = *spare
+		m = spare
 	} else if m, err = d.stage(u.name, how, claims, &info.id); err != nil {
-		return made{}, err
+		return nil, err
 	}
 	// A stock process knows no kernel locks and may have removed the name meanwhile.
 	own, err := d.isOwn(name, info.id, token)
@@ -177,7 +176,7 @@ func (d *directory) takeOver(u *upload, how mode, claims bool, spare *made, info
 	}
 	if err != nil {
 		d.discard(m)
-		return made{}, err
+		return nil, err
 	}
 	if !d.remote {
 		if err = d.exchange(m.temp, name); err == nil {
@@ -195,7 +194,7 @@ func (d *directory) takeOver(u *upload, how mode, claims bool, spare *made, info
 // and to remove one.
 //
 // What a stock process has put there since the last look is no dead file, and gets its name back.
-func (d *directory) bury(name string, m made, info fileInfo) (made, error) {
+func (d *directory) bury(name string, m *made, info fileInfo) (*made, error) {
 	own, err := d.isOwn(m.temp, info.id, "")
 	switch {
 	case err == nil && own:
@@ -205,7 +204,7 @@ func (d *directory) bury(name string, m made, info fileInfo) (made, error) {
 			err = errAgain
 		}
 		d.discard(m)
-		return made{}, err
+		return nil, err
 	}
 	return m, nil
 }
@@ -247,16 +246,17 @@ func againIfVanished(err error) error {
 	return err
 }
 
-// readStamp reads the stamp at name.
-func (d *directory) readStamp(name string) (stamp, error) {
+// hasToken says whether the stamp at name is the one with that token.
+func (d *directory) hasToken(name, token string) bool {
 	f, err := d.open(name, os.O_RDONLY)
 	if err != nil {
-		return stamp{}, err
+		return false
 	}
 	defer f.close()
 	b, err := d.content(f)
 	if err != nil {
-		return stamp{}, fmt.Errorf("read %s: %w", d.pathOf(name), err)
+		return false
 	}
-	return parseStamp(b)
+	s, err := parseStamp(b)
+	return err == nil && s.Token == token
 }

@@ -271,3 +271,8 @@ func (d *directory) stat(name string) (fileInfo, error) {
 
 // pathOf names a file of the directory in messages.
 func (d *directory) pathOf(name string) string { return filepath.Join(d.path, name) }
+
+// opError says with which file an operation failed.
+func (d *directory) opError(op, name string, err error) error {
+	return fmt.Errorf("%s %s: %w", op, d.pathOf(name), err)
+}

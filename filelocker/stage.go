@@ -2,7 +2,6 @@ package filelocker
 
 import (
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"io/fs"
 	"os"
@@ -57,7 +56,7 @@ var errMaking = errors.New("in the making")
 
 // stage makes a lock file under a temporary name. claims says that the caller has a writer's request on
 // disk, doomed is a dead lock file whose kernel lock it has, or nil.
-func (d *directory) stage(upload string, how mode, claims bool, doomed *fileID) (made, error) {
+func (d *directory) stage(upload string, how mode, claims bool, doomed *fileID) (*made, error) {
 	claims = claims && !d.remote && !d.beats.Load()
 	for n := range maxStages {
 		if claims {
@@ -72,7 +71,7 @@ func (d *directory) stage(upload string, how mode, claims bool, doomed *fileID) 
 			return m, err
 		}
 	}
-	return made{}, errMaking
+	return nil, errMaking
 }
 
 // sweepStages removes what processes have left that were killed while they waited for the upload.
@@ -83,22 +82,22 @@ func (d *directory) sweepStages(upload string) {
 }
 
 // stageAt also says whether a killed process had left a file under that name.
-func (d *directory) stageAt(temp string, how mode, doomed *fileID) (m made, swept bool, err error) {
+func (d *directory) stageAt(temp string, how mode, doomed *fileID) (m *made, swept bool, err error) {
 	f, err := d.open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if errors.Is(err, fs.ErrExist) {
 		if d.isUpload(temp) {
 			temp = otherName(temp)
 		}
 		if swept, err = d.sweepStage(temp, doomed); err != nil {
-			return made{}, swept, err
+			return nil, swept, err
 		}
 		f, err = d.open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return made{}, swept, errAgain
+		return nil, swept, errAgain
 	}
 	if err != nil {
-		return made{}, swept, err
+		return nil, swept, err
 	}
 	m, err = d.stampFile(f, temp, how)
 	if err == nil {
@@ -117,7 +116,7 @@ func (d *directory) stageAt(temp string, how mode, doomed *fileID) (m made, swep
 	}
 	_ = f.unlock()
 	f.close()
-	return made{}, swept, err
+	return nil, swept, err
 }
 
 // sinceSlack is how much earlier than a lock was taken its stamp may say that it was.
@@ -130,13 +129,12 @@ func (m *made) renew() error {
 		return nil
 	}
 	m.stamp.Since = now
-	var b [usualStamp]byte
-	return m.f.write(m.stamp.append(b[:0]))
+	return m.f.writeStamp(&m.stamp)
 }
 
 // stillNamed says whether the new file m still has its only name. On a local file system its
 // number of names tells that, and is known already.
-func (d *directory) stillNamed(name string, m made) (bool, error) {
+func (d *directory) stillNamed(name string, m *made) (bool, error) {
 	if !d.remote && m.info.links >= 0 {
 		return m.info.links > 0, nil
 	}
@@ -144,30 +142,33 @@ func (d *directory) stillNamed(name string, m made) (bool, error) {
 }
 
 // stampFile locks the new file f and writes who has it.
-func (d *directory) stampFile(f file, name string, how mode) (made, error) {
+func (d *directory) stampFile(f file, name string, how mode) (*made, error) {
 	keeps := kernelLock
 	err := f.tryLockAs(how)
 	switch {
 	case errors.Is(err, filelock.ErrBusy):
-		return made{}, errAgain
+		return nil, errAgain
 	case d.lockless(err):
 		d.beats.Store(true)
 		keeps = heartbeat
 	case err != nil:
-		return made{}, fmt.Errorf("lock %s: %w", d.pathOf(name), againIfVanished(err))
+		return nil, d.opError("lock", name, againIfVanished(err))
 	case d.remote:
 		keeps = both
 	}
-	s := newHoldInfo(how, keeps)
+	m := &made{f: f, stamp: newHoldInfo(how, keeps), temp: name}
+	if err := againIfVanished(f.writeStamp(&m.stamp)); err != nil {
+		return nil, d.opError("write", name, err)
+	}
+	if m.info, err = d.info(f); err != nil {
+		return nil, d.opError("stat", name, err)
+	}
+	return m, nil
+}
+
+func (f file) writeStamp(s *holdInfo) error {
 	var b [usualStamp]byte
-	if err := againIfVanished(f.write(s.append(b[:0]))); err != nil {
-		return made{}, fmt.Errorf("write %s: %w", d.pathOf(name), err)
-	}
-	info, err := d.info(f)
-	if err != nil {
-		return made{}, fmt.Errorf("stat %s: %w", d.pathOf(name), err)
-	}
-	return made{f, info, s, name}, nil
+	return f.write(s.append(b[:0]))
 }
 
 // lockless says whether err, the answer to a kernel lock, means that there are none. That this
@@ -198,7 +199,7 @@ func (d *directory) sweepStage(temp string, doomed *fileID) (swept bool, err err
 	defer f.close()
 	info, err := d.info(f)
 	if err != nil {
-		return false, fmt.Errorf("stat %s: %w", d.pathOf(temp), err)
+		return false, d.opError("stat", temp, err)
 	}
 	if doomed == nil || !sameFile(info.id, *doomed) { // a crash between link and unlink leaves both names
 		err = f.tryLock()
@@ -210,7 +211,7 @@ func (d *directory) sweepStage(temp string, doomed *fileID) (swept bool, err err
 	case d.lockless(err) && !d.stale(f):
 		return false, errAgain
 	case err != nil && !d.lockless(err):
-		return false, fmt.Errorf("lock %s: %w", d.pathOf(temp), againIfVanished(err))
+		return false, d.opError("lock", temp, againIfVanished(err))
 	}
 	content, err := d.content(f)
 	if err != nil || len(content) > 0 && !isStamp(content) || d.isUpload(temp) {
@@ -252,7 +253,7 @@ func isStamp(content []byte) bool {
 }
 
 // discard removes a staged file that did not become a lock, if the name still is its own.
-func (d *directory) discard(m made) {
+func (d *directory) discard(m *made) {
 	own, err := d.isOwn(m.temp, m.info.id, m.stamp.Token)
 	if err != nil || !own || d.remove(m.temp) != nil {
 		_ = m.f.unlock()

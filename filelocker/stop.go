@@ -218,8 +218,7 @@ func (d *directory) absent(name string) bool {
 	if d.means.Load() == byRename && d.crowded() && d.forgets() {
 		return vanished(d.renameNew(name, name))
 	}
-	_, err := d.stat(name)
-	return vanished(err)
+	return d.handle.absent(name)
 }
 
 // forgets says that the kernel remembers no name that is not there. It is asked when that first matters.
@@ -227,7 +226,7 @@ func (d *directory) forgets() bool {
 	const yes, no = 1, 2
 	if d.memory.Load() == 0 {
 		answer := int32(no)
-		if forgets(d.handle) {
+		if forgets(&d.handle) {
 			answer = yes
 		}
 		d.memory.Store(answer)
