@@ -83,10 +83,7 @@ func (a *acquirer) asksFirst() bool {
 // claims says that a is a writer with its request on disk.
 func (a *acquirer) claims() bool { return !a.shared && a.req.posted }
 
-func (a *acquirer) exists() bool {
-	_, err := a.dir.stat(a.upload.file)
-	return err == nil
-}
+func (a *acquirer) exists() bool { return a.dir.find(a.upload.file) == nil }
 
 // tryNew is for a lock that nobody holds, as it is with most; if not, try says what is in the way.
 func (a *acquirer) tryNew() (*hold, error) {

@@ -107,9 +107,9 @@ func (h *handle) stat(name string) (fileInfo, error) {
 	return infoOf(info), err
 }
 
-func (h *handle) absent(name string) bool {
+func (h *handle) find(name string) error {
 	_, err := h.root.Lstat(name)
-	return vanished(err)
+	return err
 }
 
 // fileID tells a file from all others that there are at the time.

@@ -146,10 +146,10 @@ func (h *handle) stat(name string) (fileInfo, error) {
 	return infoOf(&st), nil
 }
 
-// absent says that nothing has that name.
-func (h *handle) absent(name string) bool {
+// find is stat for who wants to know no more than whether anything has that name. Its error is bare.
+func (h *handle) find(name string) error {
 	var st unix.Stat_t
-	return vanished(retry(func() error { return unix.Fstatat(h.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) }))
+	return retry(func() error { return unix.Fstatat(h.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 }
 
 // refresh has a file server asked anew what is in the directory. NFS answers from a cache, for

@@ -72,7 +72,7 @@ func (k keeper) beats() bool { return k == heartbeat || k == both }
 const (
 	stampVersion = 1
 	maxStamp     = 4096
-	usualStamp   = 512 // as much is read first; a host name can make a stamp longer
+	usualStamp   = 320 // of a process of Linux, whose host names have 64 bytes at most; as much is read first
 )
 
 // errNoStamp is the answer to content that no locker wrote.

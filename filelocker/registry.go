@@ -269,6 +269,16 @@ func (d *directory) stat(name string) (fileInfo, error) {
 	return d.handle.stat(name)
 }
 
+// find is stat for who wants to know no more than whether anything has that name.
+func (d *directory) find(name string) error {
+	if d.remote {
+		if err := d.refresh(); err != nil {
+			return err
+		}
+	}
+	return d.handle.find(name)
+}
+
 // pathOf names a file of the directory in messages.
 func (d *directory) pathOf(name string) string { return filepath.Join(d.path, name) }
 

@@ -41,6 +41,7 @@ func tempName(upload string, n int) string {
 func otherName(temp string) string { return temp + "~" }
 
 // made is a lock file of this process: stamped, and locked if the file system can.
+// By value in each frame, it would have a new goroutine's stack copied once more on the way to a lock.
 type made struct {
 	f     file
 	info  fileInfo

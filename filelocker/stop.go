@@ -169,10 +169,7 @@ func (d *directory) isRequest(name string, info fileInfo) bool {
 }
 
 // isUpload says that filestore, the store beside this locker, has an upload of that name.
-func (d *directory) isUpload(name string) bool {
-	_, err := d.stat(name + infoSuffix)
-	return err == nil
-}
+func (d *directory) isUpload(name string) bool { return d.find(name+infoSuffix) == nil }
 
 // claimed says whether a writer stands behind the release request at name. One that nobody
 // stands behind is left over, or a reader's or a stock acquirer's. It must neither interrupt a
@@ -218,7 +215,7 @@ func (d *directory) absent(name string) bool {
 	if d.means.Load() == byRename && d.crowded() && d.forgets() {
 		return vanished(d.renameNew(name, name))
 	}
-	return d.handle.absent(name)
+	return vanished(d.find(name))
 }
 
 // forgets says that the kernel remembers no name that is not there. It is asked when that first matters.

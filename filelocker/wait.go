@@ -29,7 +29,7 @@ const (
 	courtesy = 2 * time.Millisecond
 )
 
-// wait tries again each time the disk may have changed.
+// wait asks for the lock, stands in line, and watches until it has it.
 func (a *acquirer) wait(ctx context.Context, unhurried bool) (*hold, error) {
 	a.setWaiting(true, false)
 	defer a.setWaiting(false, false)
@@ -41,6 +41,11 @@ func (a *acquirer) wait(ctx context.Context, unhurried bool) (*hold, error) {
 	if h, err := a.letOthersTry(ctx, unhurried); h != nil || err != nil {
 		return h, err
 	}
+	return a.watch(ctx)
+}
+
+// watch tries again each time the disk may have changed.
+func (a *acquirer) watch(ctx context.Context) (*hold, error) {
 	pause := min(nextLook, a.every)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
