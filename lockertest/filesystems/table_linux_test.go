@@ -121,19 +121,21 @@ const (
 )
 
 // part splits the content of a file around the generated part.
-func part(t *testing.T, file string) (before, inside, after string) {
-	t.Helper()
+func part(file string) (before, inside, after string, err error) {
 	content, err := os.ReadFile(file)
-	require.NoError(t, err)
-	before, rest, ok := strings.Cut(string(content), begin)
-	require.True(t, ok, "%s has no line %s", file, begin)
-	inside, after, ok = strings.Cut(rest, end)
-	require.True(t, ok, "%s has no line %s", file, end)
-	return before, inside, after
+	if err != nil {
+		return "", "", "", err
+	}
+	before, rest, begins := strings.Cut(string(content), begin)
+	inside, after, ends := strings.Cut(rest, end)
+	if !begins || !ends {
+		return "", "", "", fmt.Errorf("%s has no lines %s and %s", file, begin, end)
+	}
+	return before, inside, after, nil
 }
 
 // report logs the tables, and puts them into a file or compares them with README.md.
-func report(t *testing.T, tables ...*table) {
+func report(t *testing.T, tables ...*table) error {
 	var found []string
 	for _, tb := range tables {
 		found = append(found, tb.String())
@@ -141,20 +143,35 @@ func report(t *testing.T, tables ...*table) {
 	text := strings.Join(found, "\n")
 	t.Log("\n" + text)
 	if t.Failed() {
-		return
+		return nil
 	}
-	if *readme == "" {
-		_, inside, _ := part(t, "../../README.md")
-		for _, tb := range tables {
-			require.NoError(t, tb.differs(inside, *full), "README.md; its first comment says how to write it anew")
-		}
-		return
+	if *readme != "" {
+		return rewrite(*readme, text, tables)
 	}
+	_, inside, _, err := part("../../README.md")
 	for _, tb := range tables {
-		require.True(t, *full && tb.tried(), "something was not tried, and the table would have gaps")
+		if err == nil {
+			err = tb.differs(inside, *full)
+		}
 	}
-	before, _, after := part(t, *readme)
-	require.NoError(t, os.WriteFile(*readme, []byte(before+begin+text+end+after), 0o666))
+	if err != nil {
+		return fmt.Errorf("README.md, whose first comment says how to write it anew: %w", err)
+	}
+	return nil
+}
+
+// rewrite puts what was found into a file.
+func rewrite(file, text string, tables []*table) error {
+	for _, tb := range tables {
+		if !*full || !tb.tried() {
+			return errors.New("something was not tried, and the table would have gaps")
+		}
+	}
+	before, _, after, err := part(file)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(before+begin+text+end+after), 0o666)
 }
 
 // verdicts are how the subtests of the suite have ended on one file system.
