@@ -261,22 +261,26 @@ func (d *directory) sameFileSystem(other *directory) bool {
 // stat says what is at name now, also if another machine has changed it: unlike that of the
 // handle, the answer is no older than the call.
 func (d *directory) stat(name string) (fileInfo, error) {
-	if d.remote {
-		if err := d.refresh(); err != nil {
-			return fileInfo{}, err
-		}
+	if err := d.askAnew(); err != nil {
+		return fileInfo{}, err
 	}
 	return d.handle.stat(name)
 }
 
 // find is stat for who wants to know no more than whether anything has that name.
 func (d *directory) find(name string) error {
-	if d.remote {
-		if err := d.refresh(); err != nil {
-			return err
-		}
+	if err := d.askAnew(); err != nil {
+		return err
 	}
 	return d.handle.find(name)
+}
+
+// askAnew sees to it that what a file server says next is no older than the call.
+func (d *directory) askAnew() error {
+	if !d.remote {
+		return nil
+	}
+	return d.refresh()
 }
 
 // pathOf names a file of the directory in messages.
