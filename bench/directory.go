@@ -88,12 +88,30 @@ func peersIn(e *env, dir, at, exe string, group []*child) (peers []peer, err err
 	}
 	peers = append(peers, chain...)
 	for _, name := range []string{ours, stockFast} {
-		peers = append(peers,
-			crowdPeer(e, crowd{peer: name, dir: dir, workers: group}, at),
-			killPeer(e, name, at, dir, group[1]))
+		handOver, kill := crowdPeer(e, crowd{peer: name, dir: dir, workers: group}, at), killPeer(e, name, at, dir, group[1])
+		if name == ours { // to tell a tenth from chance takes some hundred
+			handOver, kill = often(handOver), often(kill)
+		}
+		peers = append(peers, handOver, kill)
 	}
 	resume, err := stallPeer(e, exe, ours, at, dir, false)
 	return append(peers, resume), err
+}
+
+// often does in each round what p does in five.
+func often(p peer) peer {
+	const times = 5
+	p.budget *= times
+	once := p.round
+	p.round = func(ctx context.Context, s *series) error {
+		for range times {
+			if err := once(ctx, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return p
 }
 
 // merge makes one peer of those that have the same name and situation.
