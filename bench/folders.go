@@ -82,7 +82,7 @@ func folderPeer(e *env, name string, n int) (peer, error) {
 	if err != nil {
 		return peer{}, err
 	}
-	f := &foldersAtWork{peer: name, dir: dir, all: all, folders: min(n, all), crowd: workers[:2], cycler: workers[2], atOnce: e.pick(50, 25, 5)}
+	f := &foldersAtWork{peer: name, dir: dir, all: all, folders: min(n, all), crowd: workers[:2], cycler: workers[2], atOnce: e.pick(1000, 100, 5)}
 	if name == stockFast {
 		p.budget = e.lasting(10*time.Second, 3*time.Second, time.Second)
 	}
