@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // directorySize repeats measures in directories with many other uploads.
@@ -16,18 +17,52 @@ func directorySize() measure {
 		name:   "directory-size",
 		title:  "0, 10,000, 100,000 other uploads in the directory",
 		rounds: 60,
-		show:   []string{"cycle", "hand-over in one process", "hand-over", "kill to lock", "HEAD"},
-		setUp:  directoryPeers,
+		show: []string{
+			"cycle", "hand-over in one process", "hand-over", "kill to lock", "HEAD", "calls of the locker",
+			"throughput", "CPU time of the server per upload", "heap per lock", "CPU per minute", "system calls",
+		},
+		setUp: directoryPeers,
 	}
 	for _, fs := range []string{"disk", "memory"} {
-		for _, metric := range m.show {
-			m.targets = append(m.targets, flat(fs+": "+metric+" flat within 10 %", 1.1, metric, p50, beside(fs, 0), beside(fs, 10_000), beside(fs, 100_000)))
+		empty, many := beside(fs, 0), []string{beside(fs, 10_000), beside(fs, 100_000)}
+		for _, metric := range []string{"cycle", "hand-over in one process", "hand-over", "kill to lock", "HEAD"} {
+			m.targets = append(m.targets, flat(fs+": "+metric+" flat within 10 %", 1.1, metric, p50, empty, many...))
 		}
+		m.targets = append(m.targets,
+			flat(fs+": system calls per cycle flat within 10 %", 1.1, "calls of the locker", least, empty, many...),
+			flatOrLess(fs+": CPU of 1,000 held locks, + 1 ms per minute at most", ns, 1e6, "CPU per minute", empty, many...),
+			flatOrLess(fs+": system calls of 1,000 held locks, + 1 per second at most", perSec, 1, "system calls", empty, many...),
+			flat(fs+": heap per held lock flat within 10 %", 1.1, "heap per lock", p50, empty, many...),
+			keepsUp(fs+": 1,000 uploads at once, at least 90 % of the throughput in the empty directory", "", empty, many),
+			keepsUp(fs+": the same, but for what memorylocker loses too", memory, empty, many),
+		)
 	}
 	m.targets = append(m.targets, target{
 		text: "disk: cycle flat within 10 %, but for what the floor loses too", unit: ratio, limit: 1.1, figure: flatBesideFloor,
 	})
 	return m
+}
+
+// keepsUp says that the throughput beside others is at least nine tenths of that in an empty directory, or, if another
+// peer is named, of what that one keeps.
+func keepsUp(text, other, empty string, many []string) target {
+	return target{text: text, unit: ratio, limit: 0.9, atLeast: true, figure: func(o *outcome) (float64, bool) {
+		lost, known := worst(o, many, func(at string) (float64, bool) {
+			there, ok := o.find(ours, at, "throughput")
+			alone, okAlone := o.find(ours, empty, "throughput")
+			if !ok || !okAlone || there.P50 == 0 {
+				return 0, false
+			}
+			loss := alone.P50 / there.P50
+			if other == "" {
+				return loss, true
+			}
+			there, ok = o.find(other, at, "throughput")
+			alone, okAlone = o.find(other, empty, "throughput")
+			return loss * there.P50 / alone.P50, ok && okAlone
+		})
+		return 1 / lost, known
+	}}
 }
 
 func beside(fs string, n int) string { return fmt.Sprintf("%s, beside %d", fs, n) }
@@ -52,6 +87,7 @@ func directoryPeers(ctx context.Context, e *env) ([]peer, error) {
 		return nil, err
 	}
 	var peers []peer
+	held := newHeldBeside(ctx, e)
 	for _, fs := range e.fileSystems() {
 		for _, n := range []int{0, 10_000, 100_000} {
 			dir, err := e.tempDirIn(fs.dir)
@@ -59,59 +95,23 @@ func directoryPeers(ctx context.Context, e *env) ([]peer, error) {
 				return nil, err
 			}
 			e.progress(fmt.Sprintf("directory-size: making %d uploads", n))
-			if err := makeUploads(ctx, dir, e.pick(n, n/10, n/1000)); err != nil {
+			there := e.pick(n, n/10, n/1000)
+			if err := makeUploads(ctx, dir, there); err != nil {
 				return nil, err
 			}
+			e.onClose(func() error { return stillThere(dir, there) })
 			more, err := peersIn(e, dir, beside(fs.name, n), exe, group)
 			if err != nil {
 				return nil, err
 			}
-			peers = append(peers, more...)
+			idle, err := held.peer(dir, beside(fs.name, n))
+			if err != nil {
+				return nil, err
+			}
+			peers = append(append(peers, more...), idle)
 		}
 	}
 	return merge(peers), nil
-}
-
-// peersIn does everything there is in one directory.
-func peersIn(e *env, dir, at, exe string, group []*child) (peers []peer, err error) {
-	for _, name := range []string{ours, stock, floor} {
-		w, err := e.start("worker")
-		if err != nil {
-			return nil, err
-		}
-		o := order{Do: "cycles", Peer: name, Dir: dir, ID: "busy", Count: e.pick(30, 30, 5)}
-		peers = append(peers, cyclePeer(w, o, at))
-	}
-	chain, err := inProcessPeers(e, "hand-over in one process", at, func() (string, error) { return dir, nil }, ours)
-	if err != nil {
-		return nil, err
-	}
-	peers = append(peers, chain...)
-	for _, name := range []string{ours, stockFast} {
-		handOver, kill := crowdPeer(e, crowd{peer: name, dir: dir, workers: group}, at), killPeer(e, name, at, dir, group[1])
-		if name == ours { // to tell a tenth from chance takes some hundred
-			handOver, kill = often(handOver), often(kill)
-		}
-		peers = append(peers, handOver, kill)
-	}
-	resume, err := stallPeer(e, exe, ours, at, dir, false)
-	return append(peers, resume), err
-}
-
-// often does in each round what p does in five.
-func often(p peer) peer {
-	const times = 5
-	p.budget *= times
-	once := p.round
-	p.round = func(ctx context.Context, s *series) error {
-		for range times {
-			if err := once(ctx, s); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return p
 }
 
 // merge makes one peer of those that have the same name and situation.
@@ -138,10 +138,31 @@ func merge(peers []peer) (merged []peer) {
 	return merged
 }
 
+// others is what the names of the other uploads begin with.
+const others = "other-"
+
+// stillThere makes sure that what was measured was beside n other uploads to the end.
+func stillThere(dir string, n int) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	left := 0
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), others) {
+			left++
+		}
+	}
+	if left != 2*n {
+		return fmt.Errorf("%s: of the files of %d other uploads, %d are left", dir, n, left)
+	}
+	return nil
+}
+
 // makeUploads makes what the store has of n uploads: their data and their info.
 func makeUploads(ctx context.Context, dir string, n int) error {
 	for i := range n {
-		name := filepath.Join(dir, "other"+strconv.Itoa(i))
+		name := filepath.Join(dir, others+strconv.Itoa(i))
 		for _, file := range []string{name, name + ".info"} {
 			if err := os.WriteFile(file, nil, 0o664); err != nil {
 				return err

@@ -27,8 +27,8 @@ func idle() measure {
 		rounds: 1,
 		show:   []string{"CPU per minute", "system calls", "heap per lock", "resident per lock", "goroutines per lock"},
 		targets: []target{
-			flatOrLess("CPU of 10,000 at most that of 10, + 1 ms per minute", "CPU per minute", 1e6),
-			flatOrLess("system calls of 10,000 at most those of 10, + 1 per second", "system calls", 1),
+			flatOrLess("CPU of 10,000 at most that of 10, + 1 ms per minute", ns, 1e6, "CPU per minute", manyHeld(10), manyHeld(10000)),
+			flatOrLess("system calls of 10,000 at most those of 10, + 1 per second", perSec, 1, "system calls", manyHeld(10), manyHeld(10000)),
 			under("heap per lock under 1 KiB", size, 1024, "heap per lock", p50, manyHeld(1000), manyHeld(10000)),
 			under("resident memory per lock under 1 KiB", size, 1024, "resident per lock", p50, manyHeld(10000)),
 			under("no goroutine per lock", count, 0.01, "goroutines per lock", p50, manyHeld(1000), manyHeld(10000)),
@@ -37,17 +37,15 @@ func idle() measure {
 	}
 }
 
-// flatOrLess says that a figure with the most locks exceeds that with the fewest by so much
+// flatOrLess says that a figure in any situation exceeds that in the first by so much
 // at most: an idle process has next to nothing to be a multiple of.
-func flatOrLess(text, metric string, more float64) target {
-	unit := perSec
-	if metric == "CPU per minute" {
-		unit = ns
-	}
+func flatOrLess(text, unit string, more float64, metric, first string, at ...string) target {
 	return target{text: text, unit: unit, limit: more, figure: func(o *outcome) (float64, bool) {
-		few, ok := o.find(ours, manyHeld(10), metric)
-		many, known := o.find(ours, manyHeld(10000), metric)
-		return many.P50 - few.P50, ok && known
+		few, ok := o.find(ours, first, metric)
+		return worst(o, at, func(at string) (float64, bool) {
+			many, known := o.find(ours, at, metric)
+			return many.P50 - few.P50, ok && known
+		})
 	}}
 }
 
@@ -63,8 +61,8 @@ func idlePeers(ctx context.Context, e *env) ([]peer, error) {
 			if err != nil {
 				return nil, err
 			}
-			i := &idler{name: name, dir: dir, locks: e.pick(n, n, n/10)}
-			if i.process, err = e.start("worker"); err != nil {
+			i, err := newIdler(e, name, dir, e.pick(n, n, n/10))
+			if err != nil {
 				return nil, err
 			}
 			idlers = append(idlers, i)
@@ -90,6 +88,11 @@ type idler struct {
 	cpu         time.Duration // in window
 	window      time.Duration
 	calls       float64 // per second; negative if unknown
+}
+
+func newIdler(e *env, name, dir string, locks int) (*idler, error) {
+	process, err := e.start("worker")
+	return &idler{name: name, dir: dir, locks: locks, process: process}, err
 }
 
 func idleTogether(ctx context.Context, e *env, idlers []*idler) error {

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -105,13 +106,14 @@ type resumer struct {
 
 func (r resumer) round(ctx context.Context, s *series) error {
 	type answer struct {
+		id         string
 		head, both time.Duration
 		err        error
 	}
 	answers := make([]answer, r.uploads)
 	var group sync.WaitGroup
 	for i := range answers {
-		group.Go(func() { answers[i].head, answers[i].both, answers[i].err = r.resume(ctx) })
+		group.Go(func() { answers[i].id, answers[i].head, answers[i].both, answers[i].err = r.resume(ctx) })
 	}
 	group.Wait()
 	for _, a := range answers {
@@ -120,41 +122,46 @@ func (r resumer) round(ctx context.Context, s *series) error {
 		}
 		s.took("HEAD", a.head)
 		s.took("HEAD and PATCH", a.both)
+		if err := removeUpload(filepath.Join(r.dir, a.id)); err != nil {
+			return err
+		}
 	}
-	return empty(r.dir)
+	return nil
 }
 
-func (r resumer) resume(ctx context.Context) (head, both time.Duration, err error) {
+func removeUpload(data string) error { return errors.Join(os.Remove(data), os.Remove(data+".info")) }
+
+func (r resumer) resume(ctx context.Context) (id string, head, both time.Duration, err error) {
 	data := bytes.Repeat([]byte("x"), 2*smallPart)
 	h, err := r.from.do(ctx, http.MethodPost, r.from.url, http.StatusCreated, nil, "Upload-Length", strconv.Itoa(len(data)))
 	if err != nil {
-		return 0, 0, err
+		return "", 0, 0, err
 	}
 	there := h.Get("Location")
-	id := filepath.Base(there)
+	id = filepath.Base(there)
 	conn, err := stall(ctx, there, data)
 	if err != nil {
-		return 0, 0, err
+		return "", 0, 0, err
 	}
 	defer conn.Close()
 	if err := awaitSize(ctx, filepath.Join(r.dir, id), smallPart); err != nil {
-		return 0, 0, err
+		return "", 0, 0, err
 	}
 	if err := pause(ctx, rand.N(r.stalledFor+1)); err != nil {
-		return 0, 0, err
+		return "", 0, 0, err
 	}
 	start := time.Now()
 	h, err = r.to.do(ctx, http.MethodHead, r.to.url+id, http.StatusOK, nil)
 	if err != nil {
-		return 0, 0, err
+		return "", 0, 0, err
 	}
 	head = time.Since(start)
 	if got := h.Get("Upload-Offset"); got != strconv.Itoa(smallPart) {
-		return 0, 0, fmt.Errorf("HEAD: offset %s", got)
+		return "", 0, 0, fmt.Errorf("HEAD: offset %s", got)
 	}
 	_, err = r.to.do(ctx, http.MethodPatch, r.to.url+id, http.StatusNoContent, bytes.NewReader(data[smallPart:]),
 		"Content-Type", "application/offset+octet-stream", "Upload-Offset", strconv.Itoa(smallPart))
-	return head, time.Since(start), err
+	return id, head, time.Since(start), err
 }
 
 // stall begins a PATCH and sends the first half of its body. The connection stays open, as

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -41,7 +42,11 @@ func uploadsOf(name, title string, partSize int) measure {
 			var peers []peer
 			for _, fs := range e.fileSystems() {
 				for _, name := range []string{ours, memory, stock, noLocker, floor} {
-					p, err := uploadPeer(e, name, fs, partSize)
+					dir, err := e.tempDirIn(fs.dir)
+					if err != nil {
+						return nil, err
+					}
+					p, err := uploadPeer(e, name, fs.name, dir, partSize)
 					if err != nil {
 						return nil, err
 					}
@@ -65,11 +70,7 @@ func throughput(at string) target {
 	}
 }
 
-func uploadPeer(e *env, name string, fs fileSystem, partSize int) (peer, error) {
-	dir, err := e.tempDirIn(fs.dir)
-	if err != nil {
-		return peer{}, err
-	}
+func uploadPeer(e *env, name, at, dir string, partSize int) (peer, error) {
 	server, url, err := e.startServer(name, dir)
 	if err != nil {
 		return peer{}, err
@@ -79,7 +80,7 @@ func uploadPeer(e *env, name string, fs fileSystem, partSize int) (peer, error) 
 	e.onClose(t.close)
 	return peer{
 		name:   name,
-		at:     fs.name,
+		at:     at,
 		budget: e.lasting(40*time.Second, 5*time.Second, time.Second),
 		round: func(ctx context.Context, s *series) error {
 			before, err := cpuTimeOf(server.pid())
@@ -154,14 +155,14 @@ func (t tus) upload(ctx context.Context, part []byte) error {
 	return nil
 }
 
-// empty removes all files in a directory but those of locks, which may be in use.
+// empty removes all files in a directory but those of locks, which may be in use, and of other uploads.
 func empty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
-		if filepath.Ext(entry.Name()) == ".lock" {
+		if filepath.Ext(entry.Name()) == ".lock" || strings.HasPrefix(entry.Name(), others) {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
