@@ -17,15 +17,13 @@ func directorySize() measure {
 		name:   "directory-size",
 		title:  "0, 10,000, 100,000 other uploads in the directory",
 		rounds: 60,
-		show: []string{
-			"cycle", "hand-over in one process", "hand-over", "kill to lock", "HEAD", "calls of the locker",
-			"throughput", "CPU time of the server per upload", "heap per lock", "CPU per minute", "system calls",
-		},
+		show: append(timesInDirectory(), "calls of the locker",
+			"throughput", "CPU time of the server per upload", "heap per lock", "CPU per minute", "system calls"),
 		setUp: directoryPeers,
 	}
 	for _, fs := range []string{"disk", "memory"} {
 		empty, many := beside(fs, 0), []string{beside(fs, 10_000), beside(fs, 100_000)}
-		for _, metric := range []string{"cycle", "hand-over in one process", "hand-over", "kill to lock", "HEAD"} {
+		for _, metric := range timesInDirectory() {
 			m.targets = append(m.targets, flat(fs+": "+metric+" flat within 10 %", 1.1, metric, p50, empty, many...))
 		}
 		m.targets = append(m.targets,
@@ -41,6 +39,11 @@ func directorySize() measure {
 		text: "disk: cycle flat within 10 %, but for what the floor loses too", unit: ratio, limit: 1.1, figure: flatBesideFloor,
 	})
 	return m
+}
+
+// timesInDirectory are those to be drawn.
+func timesInDirectory() []string {
+	return []string{"cycle", "hand-over in one process", "hand-over", "kill to lock", "HEAD"}
 }
 
 // keepsUp says that the throughput beside others is at least nine tenths of that in an empty directory, or, if another

@@ -40,8 +40,8 @@ func (r *report) plot(dir string) ([]plotFile, error) {
 		{"uncontended-memory.svg", "uncontended", drawBars("cycle", 1e3, "µs per cycle", "memory, ")},
 		{"uploads-at-once.svg", "uploads-at-once", drawBars("throughput", 1, "uploads per second", "")},
 		{"large-uploads-at-once.svg", "large-uploads-at-once", drawBars("throughput", 1, "uploads per second", "")},
-		{"directory-size-disk.svg", "directory-size", drawFlatness("disk, ")},
-		{"directory-size-memory.svg", "directory-size", drawFlatness("memory, ")},
+		{"directory-size-disk.svg", "directory-size", drawFlatness("disk, ", timesInDirectory())},
+		{"directory-size-memory.svg", "directory-size", drawFlatness("memory, ", timesInDirectory())},
 	} {
 		o, ok := r.find(d.measure)
 		if !ok || len(o.Results) == 0 {
@@ -185,14 +185,14 @@ func drawBars(metric string, unit float64, axis, begin string) func(*outcome) (*
 
 // drawFlatness shows how medians of ours change with the directory's size, in situations that
 // begin so.
-func drawFlatness(begin string) func(*outcome) (*plot.Plot, error) {
+func drawFlatness(begin string, metrics []string) func(*outcome) (*plot.Plot, error) {
 	return func(o *outcome) (*plot.Plot, error) {
 		p := plot.New()
 		p.Y.Label.Text = "p50, times that in the empty directory"
 		p.Legend.Top = true
 		p.Add(plotter.NewGrid())
 		ats := situationsWith(o, begin)
-		for i, metric := range o.shown() {
+		for i, metric := range metrics {
 			var xy plotter.XYs
 			for k, at := range ats {
 				if q, ok := quotient(o, metric, p50, ours, at, ats[0]); ok {
