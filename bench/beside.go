@@ -106,6 +106,9 @@ func newHeldBeside(ctx context.Context, e *env) *heldBeside {
 
 func (h *heldBeside) peer(dir, at string) (peer, error) {
 	i, err := newIdler(h.e, ours, dir, h.e.pick(1000, 1000, 20))
+	if err != nil {
+		return peer{}, err
+	}
 	h.idlers = append(h.idlers, i)
 	return atMost(1, peer{name: ours, at: at, round: func(_ context.Context, s *series) error {
 		if err := h.together(); err != nil {
@@ -113,7 +116,7 @@ func (h *heldBeside) peer(dir, at string) (peer, error) {
 		}
 		i.note(s)
 		return nil
-	}}), err
+	}}), nil
 }
 
 // end kills the process and removes what it held.
