@@ -146,8 +146,11 @@ func (a *acquirer) tryOnce() (*made, error) {
 	if err != nil {
 		a.dir.beats.Store(true)
 	}
-	defer f.unlock()
-	return a.probe(f, err == nil)
+	m, err := a.probe(f, err == nil)
+	if err != nil { // else it has lost its name, and is in nobody's way
+		_ = f.unlock()
+	}
+	return m, err
 }
 
 // publish takes the lock if there is no lock file.
@@ -224,7 +227,7 @@ func (a *acquirer) probe(f file, locked bool) (*made, error) {
 		return nil, errBusy
 	}
 	m, err := a.dir.takeOver(a.upload, a.mode(), a.claims(), a.takeSpare(), info, token)
-	if err == nil {
+	if err == nil && a.logger.Enabled(context.Background(), slog.LevelInfo) {
 		a.logger.Info("lock taken over from a dead holder", a.attrs()...)
 	}
 	return m, err

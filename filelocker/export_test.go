@@ -28,6 +28,14 @@ func RoundTrip(b []byte) ([]byte, error) {
 	return []byte(first + string(line) + "\n"), err
 }
 
+// ReadLine reads the second line of a stamp by hand, if it can, and by encoding/json.
+func ReadLine(line string) (byHand any, ok bool, byJSON any, err error) {
+	var hand, std stamp
+	ok = hand.read(line)
+	err = json.Unmarshal([]byte(line), &std)
+	return hand, ok, std, err
+}
+
 // NewStamp is the stamp that this process would write now.
 func NewStamp() []byte {
 	s := newHoldInfo(exclusive, kernelLock)

@@ -21,8 +21,8 @@ const (
 	otherBoot   = "00000000-0000-0000-0000-000000000000"
 )
 
-// FuzzStamp: what is accepted as a stamp is written so that it is read as the same again, and
-// the stock locker reads the same PID from it.
+// FuzzStamp: what is accepted as a stamp is written so that it is read as the same again, the stock locker
+// reads the same PID from it, and what is read by hand is what encoding/json reads.
 func FuzzStamp(f *testing.F) {
 	own := filelocker.NewStamp()
 	for _, seed := range []string{string(own), "1", "1\n", "4194304\n", "1 2\n", "-1\n", "+1\n", "01\n", " 1\n", "1\r\n", "1\n\n", "1\n{}\n",
@@ -30,6 +30,11 @@ func FuzzStamp(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		_, second, _ := strings.Cut(string(b), "\n")
+		if byHand, ok, byJSON, err := filelocker.ReadLine(strings.TrimSuffix(second, "\n")); ok {
+			require.NoError(t, err)
+			require.Equal(t, byJSON, byHand)
+		}
 		once, err := filelocker.RoundTrip(b)
 		if err != nil {
 			return
@@ -74,6 +79,27 @@ func TestStampOfThisProcess(t *testing.T) {
 
 	other := filelocker.NewStamp()
 	require.NotEqual(t, string(b), string(other), "tokens are never used twice")
+}
+
+// A line that is not quite what a locker writes is encoding/json's to read, or to refuse.
+func TestStampReadByHand(t *testing.T) {
+	line := fmt.Sprintf(stampFormat, "b", "kernel")
+	_, ok, _, _ := filelocker.ReadLine(line)
+	require.True(t, ok)
+	for _, c := range []struct{ old, new string }{
+		{`"v":1`, `"v":01`}, {`"v":1`, `"v":-1`}, {`"v":1`, `"v":+1`}, {`"v":1`, `"v":`}, {`"v":1`, `"v":4294967296`}, {`"v":1`, `"v":1,"new":true`},
+		{`"pidns":1`, `"pidns":18446744073709551616`}, {`"pidns":1`, `"pidns":1.0`}, {`"pidns":1,`, ``}, {`"host":"h"`, `"host": "h"`},
+		{`"host":"h"`, `"host":"\u0068"`}, {`"host":"h"`, `"host":"\h"`}, {`"host":"h"`, `"host":"h` + "\x00" + `"`}, {`"host":"h"`, `"host":"` + "\xff" + `"`},
+		{`"host":"h"`, `"host":null`}, {`"start":"2026-01-01T00:00:00Z"`, `"start":"2026-01-01"`}, {`"start":"2026-01-01T00:00:00Z"`, `"start":""`},
+		{`"since":"2026-01-01T00:00:00Z"`, `"since":"2026-13-01T00:00:00Z"`}, {`"keeps":"kernel"}`, `"keeps":"kernel"`}, {`"keeps":"kernel"}`, `"keeps":"kernel}`},
+		{`"keeps":"kernel"}`, `"keeps":"kernel"}}`}, {`"keeps":"kernel"}`, `"keeps":"kernel"} `}, {`"token"`, `"Token"`},
+	} {
+		other := strings.Replace(line, c.old, c.new, 1)
+		require.NotEqual(t, line, other)
+		byHand, ok, _, _ := filelocker.ReadLine(other)
+		require.False(t, ok, other)
+		require.Zero(t, byHand, other)
+	}
 }
 
 func TestVerdicts(t *testing.T) {
