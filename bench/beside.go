@@ -24,7 +24,9 @@ func peersIn(e *env, dir, at, exe string, group []*child) (peers []peer, err err
 	if err != nil {
 		return nil, err
 	}
-	peers = append(peers, chain...)
+	for _, p := range chain {
+		peers = append(peers, often(p))
+	}
 	for _, name := range []string{ours, stockFast} {
 		handOver, kill := crowdPeer(e, crowd{peer: name, dir: dir, workers: group}, at), killPeer(e, name, at, dir, group[1])
 		if name == ours { // to tell a tenth from chance takes some hundred
@@ -46,7 +48,7 @@ func peersIn(e *env, dir, at, exe string, group []*child) (peers []peer, err err
 		if err != nil {
 			return nil, err
 		}
-		peers = append(peers, atMost(e.pick(8, 2, 1), p))
+		peers = append(peers, atMost(e.pick(16, 2, 1), p))
 	}
 	return peers, nil
 }
