@@ -18,7 +18,7 @@ func leftovers() measure {
 	return measure{
 		name:   "leftovers",
 		title:  "10,000 leftover lock files of killed processes",
-		rounds: 40,
+		rounds: 120,
 		show:   []string{"first upload", "cycle", "cycle on a leftover", "leftover over cycle"},
 		targets: []target{
 			flat("first upload after start not delayed (within 10 %)", 1.1, "first upload", p50, emptyDirectory, besideLeftovers),
