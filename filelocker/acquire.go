@@ -227,6 +227,9 @@ func (a *acquirer) probe(f file, locked bool) (*made, error) {
 		return nil, errBusy
 	}
 	m, err := a.dir.takeOver(a.upload, a.mode(), a.claims(), a.takeSpare(), info, token)
+	if err == nil && a.dir.remote {
+		a.dir.sweepClock() // its holder may have been killed while it asked for the time
+	}
 	if err == nil && a.logger.Enabled(context.Background(), slog.LevelInfo) {
 		a.logger.Info("lock taken over from a dead holder", a.attrs()...)
 	}

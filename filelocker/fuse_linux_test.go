@@ -1,6 +1,7 @@
 package filelocker_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -47,6 +48,23 @@ func TestClockOfAKilledProcess(t *testing.T) {
 	f.leave(".lock-clock.info", "{}", 0)
 	f.hold("a").unlock()
 	f.mustHold(".lock-clock", ".lock-clock.info")
+}
+
+// Nor does what a killed holder leaves wait for the next one who opens the directory.
+func TestClockOfKilledHolder(t *testing.T) {
+	f := setUpIn(t, underTest(), mountBindfs(t), settings{})
+	other := f.start()
+	other.tell("lock a")
+	other.expect("locked a")
+	next := f.newLock("a")
+	done := next.takeSoon(context.Background())
+	other.expect("asked a")
+	other.freeze()
+	f.leave(".lock-clock", "", 0)
+	other.kill()
+	require.NoError(f, receive(f, done, "the lock of a killed process"))
+	next.unlock()
+	f.mustHold()
 }
 
 // On FUSE an open file is known by its name: when another process removes that, fstat(2) can
