@@ -157,26 +157,26 @@ func (d *directory) create(name string, how mode) (*made, error) {
 	return d.confirm(name, m, nil)
 }
 
-// takeOver replaces the lock file of a dead holder, whose open file the caller has locked, and has just seen
-// under its name, in one step.
+// takeOver replaces the lock file of a dead holder, whose open file the caller has locked, in
+// one step.
 //
 // Invariant: only who has the kernel lock of the file that the name points to replaces it.
 // The new file is locked before it gets the name, so there is no moment without a holder.
 func (d *directory) takeOver(u *upload, how mode, claims bool, spare *made, info fileInfo, token string) (m *made, err error) {
 	name := u.file
-	if m = spare; m == nil {
-		if m, err = d.stage(u.name, how, claims, &info.id); err != nil {
-			return nil, err
-		}
-		// A stock process knows no kernel locks and may have removed the name meanwhile.
-		own, err := d.isOwn(name, info.id, token)
-		if err == nil && !own {
-			err = errAgain
-		}
-		if err != nil {
-			d.discard(m)
-			return nil, err
-		}
+	if spare != nil {
+		m = spare
+	} else if m, err = d.stage(u.name, how, claims, &info.id); err != nil {
+		return nil, err
+	}
+	// A stock process knows no kernel locks and may have removed the name meanwhile.
+	own, err := d.isOwn(name, info.id, token)
+	if err == nil && !own {
+		err = errAgain
+	}
+	if err != nil {
+		d.discard(m)
+		return nil, err
 	}
 	if !d.remote {
 		if err = d.exchange(m.temp, name); err == nil {
